@@ -1,0 +1,1 @@
+//! BGP-4 speaker: a pure core and a tokio driver.

@@ -1,0 +1,1 @@
+//! Routes, next-hop groups and rules in the Linux kernel: pure diff, netlink adapter, fake.

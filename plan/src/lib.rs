@@ -1,0 +1,1 @@
+//! Pure planning: Kubernetes objects in, intent out.

@@ -1,0 +1,1 @@
+//! Service data plane: VIP:port to endpoints with nftables: pure table, netlink adapter, packet-walking fake.

@@ -1,0 +1,2 @@
+//! The gateway router.
+fn main() {}

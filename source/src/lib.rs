@@ -1,0 +1,1 @@
+//! Where the objects come from: a folder of YAML (later also a cluster).

@@ -1,0 +1,1 @@
+//! Labs: real daemons in network namespaces.
