@@ -3,5 +3,6 @@
 //! The core takes bytes, commands and the time as arguments and returns values. It never reads a clock, opens a
 //! socket or starts a task; the driver behind the feature `driver` does.
 
+pub mod attrs;
 pub mod net;
 pub mod wire;
