@@ -1,1 +1,6 @@
 //! Pure planning: Kubernetes objects in, intent out.
+//!
+//! Controller and router, cluster and folder share these functions. They know no client, no clock
+//! and no socket: equal objects give an equal intent.
+
+pub mod snapshot;

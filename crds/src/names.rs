@@ -1,0 +1,64 @@
+//! Labels, annotations and fixed values. Manifests, charts and scripts are written to them: a value
+//! here never changes its meaning.
+
+/// API group of our own kinds.
+pub const GROUP: &str = "l34.gateway.api.poc";
+
+/// `GatewayClass.spec.controllerName` of ours, and the literal that works as
+/// `Gateway.spec.gatewayClassName` although no GatewayClass can carry it (it has a slash).
+pub const CONTROLLER_NAME: &str = "l-3-4-gateway-api-poc/kpng";
+
+/// Field manager, and the value of [`MANAGED_BY`], of everything that our controller writes.
+pub const CONTROLLER: &str = "l34-gateway-controller";
+
+// Labels.
+
+/// On a Service, GatewayRouter or EndpointSlice: the Gateway of the same namespace that it belongs to.
+pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+
+/// On an EndpointSlice: the Service that it belongs to.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// On an EndpointSlice: who writes it. Only those with the value [`CONTROLLER`] are used.
+pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
+/// In a Service's selector: keeps Kubernetes' own EndpointSlice empty. Ignored when Pods are matched.
+pub const DUMMY_SELECTOR: &str = "l-3-4-gateway-api-poc/dummy-service-selector";
+
+// Annotations.
+
+/// In `Gateway.spec.infrastructure.annotations`: the networks towards the selected Pods.
+pub const NETWORKS: &str = "l-3-4-gateway-api-poc/networks";
+
+/// On Pods: the networks that Multus attaches.
+pub const MULTUS_NETWORKS: &str = "k8s.v1.cni.cncf.io/networks";
+
+/// On Pods, written by Multus: the addresses that they got.
+pub const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
+
+/// The older key of [`NETWORK_STATUS`].
+pub const NETWORK_STATUS_LEGACY: &str = "k8s.v1.cni.cncf.io/networks-status";
+
+/// On a Service: the most endpoints it can have, a positive integer.
+pub const SERVICE_MAX_ENDPOINTS: &str = "l-3-4-gateway-api-poc/service-max-endpoints";
+
+/// On a Service: VIPs like externalIPs, separated by commas.
+pub const ADDRESSES: &str = "l34.gateway.api.poc/addresses";
+
+/// On a Service: [`ANNOUNCE_ALWAYS`] announces its VIPs without endpoints too.
+pub const ANNOUNCE: &str = "l34.gateway.api.poc/announce";
+
+/// The one value of [`ANNOUNCE`].
+pub const ANNOUNCE_ALWAYS: &str = "always";
+
+/// On a Service or Gateway: [`CLIENT_ADDRESS_KEEP`] leaves the client's address in place.
+pub const CLIENT_ADDRESS: &str = "l34.gateway.api.poc/client-address";
+
+/// The one value of [`CLIENT_ADDRESS`].
+pub const CLIENT_ADDRESS_KEEP: &str = "keep";
+
+/// On our EndpointSlices: the VIPs that the controller granted to their Service, separated by commas.
+pub const GRANTED_ADDRESSES: &str = "l34.gateway.api.poc/granted-addresses";
+
+/// `Gateway.status.addresses` holds at most this many items (Gateway API schema).
+pub const MAX_STATUS_ADDRESSES: usize = 16;
