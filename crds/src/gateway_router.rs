@@ -4,8 +4,8 @@
 //! are wider than the schema on purpose: an object that slipped past it still decodes, and the plan
 //! names the field that is wrong. One bad object costs itself only.
 
-// KubeSchema repeats the struct inside a function to derive its schema.
-#![allow(unreachable_pub)]
+// KubeSchema repeats the struct inside a function, and printer columns repeat their keys.
+#![allow(unreachable_pub, clippy::duplicated_attributes)]
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -13,6 +13,10 @@ pub use duration::{DurationError, GoDuration};
 pub use gateway_router::{GatewayRouter, GatewayRouterSpec, GatewayRouterStatus};
 pub use kinds::Kind;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+
 /// Gateway API types. `v1` and `v1beta1` manifests have the same shape; see [`Kind::of`].
 pub mod gateway {
     pub use gateway_api::gatewayclasses::{GatewayClass, GatewayClassSpec, GatewayClassStatus};
@@ -36,3 +40,21 @@ pub mod core {
 
 /// Metadata access for every type above.
 pub use kube::{CustomResourceExt, Resource, ResourceExt};
+
+/// The CustomResourceDefinitions of our own kinds, as they lie in `yaml/`.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![GatewayRouter::crd()];
+    let schemas = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions).filter_map(|v| v.schema.as_mut());
+    schemas.filter_map(|s| s.open_api_v3_schema.as_mut()).for_each(refuse_null);
+    crds
+}
+
+/// Takes `nullable` off every property: the API server then drops a null before it applies defaults
+/// and rules, so that null and absent are the same.
+fn refuse_null(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(refuse_null);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        refuse_null(items);
+    }
+}
