@@ -3,4 +3,11 @@
 //! Controller and router, cluster and folder share these functions. They know no client, no clock
 //! and no socket: equal objects give an equal intent.
 
+mod addresses;
+pub mod gateway;
+mod meta;
+pub mod networks;
+pub mod problem;
 pub mod snapshot;
+
+pub use problem::{Problem, Severity};

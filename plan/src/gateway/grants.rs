@@ -1,0 +1,123 @@
+//! Who holds which VIP, across all our Gateways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use l34_crds::Kind;
+use l34_crds::gateway::Gateway;
+use l34_crds::names;
+
+use super::wanted::{Refused, RefusedReason, SPEC_ADDRESSES, Wanted, field_of, list, wanted};
+use crate::meta::{age, annotation, label};
+use crate::snapshot::{NamespacedName, ObjectRef, Objects};
+
+/// The VIPs that a Gateway holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Granted<'a> {
+    /// Each VIP with the names of the Services that claim it, by name.
+    pub claims: BTreeMap<IpAddr, Vec<&'a str>>,
+    /// What was asked for and not given.
+    pub refused: Vec<Refused>,
+}
+
+/// Decides who holds each VIP: of the Gateways that ask for it the one that holds it by record, then
+/// the older one, then the first by namespace and name.
+///
+/// By record means in `Gateway.status.addresses`, or on one of our EndpointSlices of its Services.
+pub fn decide(objects: &Objects) -> BTreeMap<NamespacedName, Granted<'_>> {
+    let mut candidates: Vec<Candidate<'_>> = super::ours(objects)
+        .map(|(namespace, name, gateway)| {
+            let Wanted { claims, refused } = wanted(objects, namespace, name, gateway);
+            Candidate { namespace, name, gateway, granted: Granted { claims, refused } }
+        })
+        .collect();
+    candidates.sort_by(|a, b| age(&a.gateway.metadata).cmp(&age(&b.gateway.metadata)));
+
+    let contended = contended(&candidates);
+    if !contended.is_empty() {
+        let records: Vec<_> =
+            candidates.iter().map(|c| recorded(objects, c.namespace, c.name, c.gateway)).collect();
+        for address in contended {
+            settle(objects, &mut candidates, &records, address);
+        }
+    }
+    candidates.into_iter().map(|c| (NamespacedName::new(c.namespace, c.name), c.granted)).collect()
+}
+
+/// The addresses that stand on record for a Gateway: what the router of that Gateway announces.
+pub(crate) fn recorded(
+    objects: &Objects,
+    namespace: &str,
+    name: &str,
+    gateway: &Gateway,
+) -> BTreeSet<IpAddr> {
+    let in_status = gateway.status.iter().flat_map(|status| status.addresses.iter().flatten());
+    let mut addresses: BTreeSet<IpAddr> = in_status.filter_map(|a| a.value.parse().ok()).collect();
+    for (_, slice) in objects.endpoint_slices.in_namespace(namespace) {
+        let Some(granted) = annotation(&slice.metadata, names::GRANTED_ADDRESSES) else { continue };
+        let ours = label(&slice.metadata, names::MANAGED_BY) == Some(names::CONTROLLER);
+        if ours && label(&slice.metadata, names::SERVICE_PROXY_NAME) == Some(name) {
+            addresses.extend(list(granted).filter_map(|text| text.parse::<IpAddr>().ok()));
+        }
+    }
+    addresses
+}
+
+struct Candidate<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    gateway: &'a Gateway,
+    granted: Granted<'a>,
+}
+
+/// The addresses that more than one candidate asks for.
+fn contended(candidates: &[Candidate<'_>]) -> BTreeSet<IpAddr> {
+    let mut seen = BTreeSet::new();
+    let mut contended = BTreeSet::new();
+    if candidates.len() > 1 {
+        for address in candidates.iter().flat_map(|c| c.granted.claims.keys()) {
+            if !seen.insert(*address) {
+                contended.insert(*address);
+            }
+        }
+    }
+    contended
+}
+
+/// Leaves `address` with one of the candidates. They come in order of age, with what stands on record
+/// for each.
+fn settle(
+    objects: &Objects,
+    candidates: &mut [Candidate<'_>],
+    records: &[BTreeSet<IpAddr>],
+    address: IpAddr,
+) {
+    let asking: Vec<usize> =
+        (0..candidates.len()).filter(|&i| candidates[i].granted.claims.contains_key(&address)).collect();
+    let holder = asking.iter().find(|&&i| records[i].contains(&address));
+    let Some(&winner) = holder.or(asking.first()) else { return };
+
+    let words = format!("is held by Gateway {}/{}", candidates[winner].namespace, candidates[winner].name);
+    for loser in asking.into_iter().filter(|&i| i != winner) {
+        let Candidate { namespace, name, gateway, granted } = &mut candidates[loser];
+        let services = granted.claims.remove(&address).unwrap_or_default();
+        let mut refuse = |object, field| {
+            granted.refused.push(Refused {
+                object,
+                field,
+                address: address.to_string(),
+                reason: RefusedReason::AddressNotUsable,
+                words: words.clone(),
+            });
+        };
+        for service_name in services {
+            let service = objects.services.get(namespace, service_name);
+            let field = service.and_then(|s| field_of(s, address)).unwrap_or_default();
+            refuse(ObjectRef::new(Kind::Service, namespace, service_name), field);
+        }
+        let in_spec = gateway.spec.addresses.iter().flatten().filter_map(|a| a.value.as_ref()?.parse().ok());
+        if in_spec.into_iter().any(|a: IpAddr| a == address) {
+            refuse(ObjectRef::new(Kind::Gateway, namespace, name), SPEC_ADDRESSES);
+        }
+    }
+}
