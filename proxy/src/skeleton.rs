@@ -1,0 +1,500 @@
+//! The static rules, as data: the same for any number of services. The adapter encodes them for the kernel, the fake
+//! carries them out, so there is one text of them.
+//!
+//! Registers: expressions leave their results in sixteen 32-bit words. The key of a service starts at word 0 and is an
+//! address (one word, or four), protocol and port; the slot follows it. The input of a hash ends at the last word for
+//! IPv6, so nothing can be added there; the kernel reads all of it before it writes the result over its first word.
+
+use crate::element::Set;
+use crate::service::Family;
+use crate::shared::SharedChain;
+use crate::{MARK, MARK_KEEP, MARK_MASK};
+
+/// One list of expressions out of several.
+macro_rules! all_of {
+    ($($part:expr),+ $(,)?) => { std::iter::empty()$(.chain($part))+.collect::<Vec<Expr>>() };
+}
+
+/// What the table is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// The whole service data plane.
+    Services,
+    /// Someone else carries the traffic: what has a VIP as its source gets the packet mark, nothing more.
+    MarksOnly,
+}
+
+/// A whole table without elements and shared chains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skeleton {
+    /// Its sets and maps.
+    pub sets: Vec<Set>,
+    /// Its named counters.
+    pub counters: Vec<Counter>,
+    /// Its chains. A rule may go to a chain that stands further down.
+    pub chains: Vec<Chain>,
+}
+
+/// Named counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counter {
+    /// Connections given to an endpoint (for UDP: flows).
+    Connections,
+    /// Pings answered, counted once for each run of `ping`.
+    Pings,
+    /// Packets refused with a reset or an ICMP error.
+    Refused,
+}
+
+/// A chain and its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// Its name.
+    pub name: &'static str,
+    /// Where packets enter it; `None` for a chain that rules go to.
+    pub base: Option<Base>,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Where packets enter a chain. The policy is accept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// What its rules can do.
+    pub kind: Kind,
+    /// When it is run.
+    pub hook: Hook,
+    /// Order among chains of one hook.
+    pub priority: i32,
+}
+
+/// Types of base chains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Sees every packet.
+    Filter,
+    /// Sees every local packet and routes it again when the mark changes.
+    Route,
+    /// Sees the first packet of each connection and may translate it.
+    Nat,
+}
+
+/// Netfilter hooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Before routing.
+    Prerouting,
+    /// Between two interfaces.
+    Forward,
+    /// Made here.
+    Output,
+    /// Before it leaves.
+    Postrouting,
+}
+
+/// A rule: expressions that are run until one does not match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// What it is for, shown by `nft list`. It also names the rule when a table is adopted.
+    pub comment: &'static str,
+    /// What it does.
+    pub exprs: Vec<Expr>,
+}
+
+/// A register: index of a 32-bit word, 0 to 15.
+pub type Word = u8;
+
+/// The nftables expressions that we use.
+#[expect(missing_docs, reason = "what the fields are is said with each variant")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    /// Source address of the packet.
+    Source(Word),
+    /// Destination address of the packet.
+    Destination(Word),
+    /// `len` bytes of the transport header from `offset`.
+    Transport { offset: u32, len: u32, to: Word },
+    /// Protocol number.
+    Protocol(Word),
+    /// Name of the interface it came in on.
+    InterfaceIn(Word),
+    /// The packet mark.
+    Mark(Word),
+    /// Sets the packet mark.
+    SetMark(Word),
+    /// A property of its connection; no match for a packet without.
+    Ct { key: Ct, to: Word },
+    /// Sets the connection mark.
+    SetCtMark(Word),
+    /// `word = (word & mask) ^ xor`.
+    Bitwise { word: Word, mask: u32, xor: u32 },
+    /// Matches if the bytes at the word are these.
+    Equal { word: Word, bytes: Vec<u8> },
+    /// Matches if the word is not 0.
+    NotZero(Word),
+    /// The word becomes that number.
+    Number { value: u32, to: Word },
+    /// Matches if the set has the key at the word.
+    In { set: Set, key: Word },
+    /// Matches if the map has the key at the word; its data go to `to`.
+    Map { map: Set, key: Word, to: Word },
+    /// Matches if the map has the key at the word; its verdict is carried out.
+    VerdictMap { map: Set, key: Word },
+    /// A random number below `below`.
+    Random { below: u32, to: Word },
+    /// Hash of `len` bytes from a word, with our [`SEED`](crate::shared::SEED), scaled to a number below `below`.
+    Hash { from: Word, len: u32, below: u32, to: Word },
+    /// Counts the packet.
+    Count(Counter),
+    /// New destination.
+    Dnat { address: Word, port: Word },
+    /// The destination becomes an address of ours.
+    Redirect,
+    /// The source becomes an address of ours, with a random port.
+    Masquerade,
+    /// Answers with a TCP reset.
+    Reset,
+    /// Answers with ICMP port unreachable.
+    Unreachable,
+    /// Drops the packet.
+    Drop,
+    /// Leaves the base chain with its policy.
+    Return,
+    /// Goes to a chain of the skeleton for good.
+    Goto(&'static str),
+}
+
+/// Properties of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ct {
+    /// State bits: [`STATE_INVALID`], [`STATE_NEW`].
+    State,
+    /// 1 for a reply.
+    Direction,
+    /// Status bits: [`STATUS_DNAT`].
+    Status,
+    /// The connection mark.
+    Mark,
+    /// Destination address of the first packet as it came in.
+    OriginalDestination,
+}
+
+/// Bit of [`Ct::State`]: belongs to no connection and can't start one. Such a packet has no NAT either.
+pub const STATE_INVALID: u32 = 1;
+/// Bit of [`Ct::State`]: the first packets of a connection, until it is answered.
+pub const STATE_NEW: u32 = 8;
+/// Bit of [`Ct::Status`]: its destination was translated.
+pub const STATUS_DNAT: u32 = 0x20;
+
+/// The table of a family.
+pub fn skeleton(family: Family, mode: Mode) -> Skeleton {
+    match mode {
+        Mode::Services => Rules(family).services(),
+        Mode::MarksOnly => Rules(family).marks_only(),
+    }
+}
+
+/// The rules of a shared chain.
+pub fn shared_rules(family: Family, chain: SharedChain) -> Vec<Rule> {
+    Rules(family).shared(chain)
+}
+
+impl Counter {
+    /// All of them.
+    pub const ALL: [Counter; 3] = [Counter::Connections, Counter::Pings, Counter::Refused];
+
+    /// Its name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Counter::Connections => "connections",
+            Counter::Pings => "pings",
+            Counter::Refused => "refused",
+        }
+    }
+}
+
+/// Writes rules for a family.
+struct Rules(Family);
+
+impl Rules {
+    fn services(&self) -> Skeleton {
+        let from_vip_key = self.service_key();
+        Skeleton {
+            sets: vec![Set::Vips, Set::Outside, Set::Keep, Set::Services, Set::Targets],
+            counters: Counter::ALL.to_vec(),
+            chains: vec![
+                base(
+                    "restore",
+                    Kind::Filter,
+                    Hook::Prerouting,
+                    MANGLE,
+                    vec![
+                        rule("reply: by learned routes", all_of![reply(), ct_mark_is_ours(), set_mark()]),
+                        rule(
+                            "a client outside calls a VIP",
+                            all_of![
+                                ct_has(Ct::State, STATE_NEW),
+                                [Expr::InterfaceIn(0), Expr::In { set: Set::Outside, key: 0 }],
+                                self.destination_is_vip(),
+                                set_ct_mark(MARK_MASK, MARK),
+                            ],
+                        ),
+                    ],
+                ),
+                base(
+                    "replies",
+                    Kind::Route,
+                    Hook::Output,
+                    MANGLE,
+                    vec![rule(
+                        "reply made here: by learned routes",
+                        all_of![reply(), ct_mark_is_ours(), set_mark()],
+                    )],
+                ),
+                base(
+                    "inbound",
+                    Kind::Nat,
+                    Hook::Prerouting,
+                    NAT_DESTINATION,
+                    vec![
+                        rule(
+                            "the endpoint shall see the client",
+                            all_of![
+                                ct_mark_is_ours(),
+                                from_vip_key.clone(),
+                                [Expr::In { set: Set::Keep, key: 0 }],
+                                set_ct_mark(MARK_KEEP, MARK_KEEP),
+                            ],
+                        ),
+                        rule(
+                            "a service with endpoints",
+                            all_of![from_vip_key.clone(), [Expr::VerdictMap { map: Set::Services, key: 0 }],],
+                        ),
+                        rule(
+                            "anything else to a VIP",
+                            all_of![self.destination_is_vip(), [Expr::Goto("unserved")]],
+                        ),
+                    ],
+                ),
+                base(
+                    "outbound",
+                    Kind::Nat,
+                    Hook::Output,
+                    NAT_DESTINATION,
+                    vec![
+                        rule(
+                            "a service with endpoints",
+                            all_of![from_vip_key, [Expr::VerdictMap { map: Set::Services, key: 0 }],],
+                        ),
+                        rule(
+                            "anything else to a VIP",
+                            all_of![self.destination_is_vip(), [Expr::Goto("unserved")]],
+                        ),
+                    ],
+                ),
+                base(
+                    "guard",
+                    Kind::Filter,
+                    Hook::Forward,
+                    FILTER,
+                    vec![
+                        rule(
+                            "a reset would end the connection",
+                            all_of![
+                                ct_has(Ct::State, STATE_INVALID),
+                                self.destination_is_vip(),
+                                [Expr::Drop],
+                            ],
+                        ),
+                        rule(
+                            "else it goes round by the default route",
+                            all_of![self.destination_is_vip(), [Expr::Goto("refuse")],],
+                        ),
+                    ],
+                ),
+                base(
+                    "sources",
+                    Kind::Nat,
+                    Hook::Postrouting,
+                    NAT_SOURCE,
+                    vec![
+                        rule(
+                            "the endpoint sees the client",
+                            all_of![ct_mark_is(MARK_MASK | MARK_KEEP, MARK | MARK_KEEP), [Expr::Return],],
+                        ),
+                        rule(
+                            "the endpoint answers us",
+                            all_of![
+                                ct_has(Ct::Status, STATUS_DNAT),
+                                [Expr::Ct { key: Ct::OriginalDestination, to: 0 }],
+                                [Expr::In { set: Set::Vips, key: 0 }, Expr::Masquerade],
+                            ],
+                        ),
+                    ],
+                ),
+                plain(
+                    "unserved",
+                    vec![
+                        rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()]),
+                        rule(
+                            "answer a ping",
+                            all_of![self.echo_request(), [Expr::Count(Counter::Pings), Expr::Redirect]],
+                        ),
+                        rule("refuse the rest", vec![Expr::Goto("refuse")]),
+                    ],
+                ),
+                plain(
+                    "refuse",
+                    vec![
+                        rule("", vec![Expr::Count(Counter::Refused)]),
+                        rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()]),
+                        rule(
+                            "",
+                            vec![
+                                Expr::Protocol(0),
+                                Expr::Equal { word: 0, bytes: vec![PROTOCOL_TCP] },
+                                Expr::Reset,
+                            ],
+                        ),
+                        rule("", vec![Expr::Unreachable]),
+                    ],
+                ),
+            ],
+        }
+    }
+
+    fn marks_only(&self) -> Skeleton {
+        let rules = || {
+            let source_is_vip = [Expr::Source(0), Expr::In { set: Set::Vips, key: 0 }];
+            vec![rule("from a VIP: by learned routes", all_of![source_is_vip, set_mark()])]
+        };
+        Skeleton {
+            sets: vec![Set::Vips],
+            counters: Vec::new(),
+            chains: vec![
+                base("restore", Kind::Filter, Hook::Prerouting, MANGLE, rules()),
+                base("replies", Kind::Route, Hook::Output, MANGLE, rules()),
+            ],
+        }
+    }
+
+    fn shared(&self, chain: SharedChain) -> Vec<Rule> {
+        let slot = self.after_key();
+        let choose = match chain {
+            SharedChain::Random(slots) => vec![Expr::Random { below: slots, to: slot }],
+            SharedChain::Flow(slots) => {
+                let address = 4 * u32::from(self.0.words());
+                let (client, vip) = (slot, slot + self.0.words());
+                vec![
+                    Expr::Source(client),
+                    Expr::Destination(vip),
+                    Expr::Transport { offset: 0, len: 2, to: vip + self.0.words() },
+                    Expr::Transport { offset: 2, len: 2, to: vip + self.0.words() + 1 },
+                    Expr::Hash { from: client, len: 2 * address + 8, below: slots, to: slot },
+                ]
+            }
+            SharedChain::Client(slots) => {
+                let len = 4 * u32::from(self.0.words());
+                vec![Expr::Source(slot), Expr::Hash { from: slot, len, below: slots, to: slot }]
+            }
+        };
+        let translate = || {
+            [
+                Expr::Map { map: Set::Targets, key: 0, to: 0 },
+                Expr::Count(Counter::Connections),
+                Expr::Dnat { address: 0, port: self.0.words() },
+            ]
+        };
+        vec![
+            rule("", all_of![self.service_key(), choose, translate()]),
+            // A slot can go between the two look-ups of one packet, when the service shrinks in this very moment.
+            rule(
+                "that slot has just gone",
+                all_of![self.service_key(), [Expr::Number { value: 0, to: slot }], translate()],
+            ),
+        ]
+    }
+
+    fn service_key(&self) -> Vec<Expr> {
+        let address = self.0.words();
+        vec![
+            Expr::Destination(0),
+            Expr::Protocol(address),
+            Expr::Transport { offset: 2, len: 2, to: address + 1 },
+        ]
+    }
+
+    fn after_key(&self) -> Word {
+        self.0.words() + 2
+    }
+
+    fn destination_is_vip(&self) -> [Expr; 2] {
+        [Expr::Destination(0), Expr::In { set: Set::Vips, key: 0 }]
+    }
+
+    fn echo_request(&self) -> [Expr; 4] {
+        let (protocol, kind) = match self.0 {
+            Family::V4 => (PROTOCOL_ICMP, 8),
+            Family::V6 => (PROTOCOL_ICMP6, 128),
+        };
+        [
+            Expr::Protocol(0),
+            Expr::Equal { word: 0, bytes: vec![protocol] },
+            Expr::Transport { offset: 0, len: 1, to: 0 },
+            Expr::Equal { word: 0, bytes: vec![kind] },
+        ]
+    }
+}
+
+fn reply() -> [Expr; 2] {
+    [Expr::Ct { key: Ct::Direction, to: 0 }, Expr::Equal { word: 0, bytes: vec![1] }]
+}
+
+fn ct_mark_is_ours() -> [Expr; 3] {
+    ct_mark_is(MARK_MASK, MARK)
+}
+
+fn ct_mark_is(mask: u32, value: u32) -> [Expr; 3] {
+    [
+        Expr::Ct { key: Ct::Mark, to: 0 },
+        Expr::Bitwise { word: 0, mask, xor: 0 },
+        Expr::Equal { word: 0, bytes: value.to_ne_bytes().to_vec() },
+    ]
+}
+
+fn ct_has(key: Ct, bit: u32) -> [Expr; 3] {
+    [Expr::Ct { key, to: 0 }, Expr::Bitwise { word: 0, mask: bit, xor: 0 }, Expr::NotZero(0)]
+}
+
+fn set_mark() -> [Expr; 3] {
+    [Expr::Mark(0), Expr::Bitwise { word: 0, mask: !MARK_MASK, xor: MARK }, Expr::SetMark(0)]
+}
+
+fn set_ct_mark(mask: u32, value: u32) -> [Expr; 3] {
+    [
+        Expr::Ct { key: Ct::Mark, to: 0 },
+        Expr::Bitwise { word: 0, mask: !mask, xor: value },
+        Expr::SetCtMark(0),
+    ]
+}
+
+fn base(name: &'static str, kind: Kind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+    Chain { name, base: Some(Base { kind, hook, priority }), rules }
+}
+
+fn plain(name: &'static str, rules: Vec<Rule>) -> Chain {
+    Chain { name, base: None, rules }
+}
+
+fn rule(comment: &'static str, exprs: Vec<Expr>) -> Rule {
+    Rule { comment, exprs }
+}
+
+const MANGLE: i32 = -150;
+const NAT_DESTINATION: i32 = -100;
+const FILTER: i32 = 0;
+const NAT_SOURCE: i32 = 100;
+
+const PROTOCOL_ICMP: u8 = 1;
+const PROTOCOL_TCP: u8 = 6;
+const PROTOCOL_ICMP6: u8 = 58;
