@@ -3,6 +3,8 @@
 //! The columns are name, kind of session, treatment and the whole message. All were written for sessions with
 //! four-octet AS numbers and announce 10.1.1.1/32 in the NLRI field.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use l34_bgp::net::Family;
 use l34_bgp::wire::update::{self, Scratch, Treatment, UpdateParams};
 use l34_bgp::wire::{MAX_LEN, frame};

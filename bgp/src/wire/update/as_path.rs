@@ -74,7 +74,7 @@ pub(super) fn without_confederation(path: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Puts the front of AS_PATH and AS4_PATH together (RFC 6793 section 4.2.3); both are checked and of four octets.
-/// `None` if AS4_PATH has more AS numbers than AS_PATH and so cannot belong to it.
+/// `None` if AS4_PATH cannot belong to AS_PATH, having more AS numbers.
 pub(super) fn merge(path: &[u8], as4_path: &[u8]) -> Option<Vec<u8>> {
     let count = |path| segments::<4>(path).map(|segment| segment.count()).sum::<usize>();
     let mut missing = count(path).checked_sub(count(as4_path))?;
@@ -103,7 +103,8 @@ pub(super) fn merge(path: &[u8], as4_path: &[u8]) -> Option<Vec<u8>> {
         }
     }
     rest.for_each(|segment| put(&mut merged, segment.kind, segment.asns));
-    Some(merged)
+    // Sets count 1 whatever their size: a hostile AS4_PATH could make more than an attribute can hold.
+    (merged.len() <= usize::from(u16::MAX)).then_some(merged)
 }
 
 /// Where the last segment starts and how many AS numbers it has, if it is an AS_SEQUENCE.

@@ -213,6 +213,9 @@ impl<'a> Decoder<'a> {
         } else {
             wide.clear();
             as_path::widen(value, wide);
+            if wide.len() > usize::from(u16::MAX) {
+                return Err(Problem::Length);
+            }
             keep(attrs, &mut self.last_kept, flags, code::AS_PATH, wide);
         }
         Ok(())
@@ -341,7 +344,7 @@ impl<'a> Decoder<'a> {
         else {
             return;
         };
-        // Both parts are checked, and their lengths add up to that of AS_PATH.
+        // Both parts are checked, and as long together as AS_PATH was.
         if let Ok(facts) = as_path::inspect::<4>(&merged) {
             attrs.neighbor_as = facts.neighbor_as;
         }

@@ -9,6 +9,8 @@ mod attr;
 mod decode;
 mod encode;
 mod nlri;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
