@@ -4,10 +4,14 @@
 //! and no socket: equal objects give an equal intent.
 
 mod addresses;
+pub mod endpoints;
 pub mod gateway;
 mod meta;
 pub mod networks;
 pub mod problem;
+pub mod router;
+pub mod services;
 pub mod snapshot;
+mod text;
 
 pub use problem::{Problem, Severity};

@@ -1,0 +1,130 @@
+//! The whole intent of one router: peers, static routes, VIPs, and what the data plane carries.
+
+mod intent;
+mod peers;
+mod vips;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use l34_crds::{Kind, names};
+
+use crate::endpoints::{ServiceSlices, slices};
+use crate::gateway::{Standing, standing};
+use crate::meta::label;
+use crate::problem::Problem;
+use crate::services::{Place, Slices, entries};
+use crate::snapshot::{ObjectRef, Objects};
+
+pub use intent::{
+    BfdIntent, BlockedIntent, Decision, Intent, Md5Key, PeerIntent, StaticIntent, VipIntent, Withheld,
+};
+
+/// Who plans: which Gateway's router, where, and with what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// The Gateway's namespace.
+    pub namespace: String,
+    /// The Gateway's name.
+    pub gateway: String,
+    /// The node, as EndpointSlices name it; `externalTrafficPolicy: Local` compares with it.
+    pub node_name: String,
+    /// Which data plane runs.
+    pub dataplane: Dataplane,
+    /// Who decides which VIPs the Gateway holds.
+    pub view: View,
+    /// Addresses of the router's own interfaces; a VIP cannot be one of them.
+    pub local_addresses: BTreeSet<IpAddr>,
+    /// Services that had an EndpointSlice or a Pod before: [`Intent::seen`] of the last plan.
+    pub seen: BTreeSet<String>,
+}
+
+/// Which data plane carries the traffic of VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dataplane {
+    /// None of ours: a VIP is announced without asking it, and what answers on it is not our business.
+    None,
+    /// nftables.
+    Nftables,
+}
+
+/// Who decides which VIPs a Gateway holds and which endpoints its Services have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// This router, from all the objects: folder mode.
+    Own,
+    /// The controller; the router takes what it wrote.
+    Recorded,
+}
+
+/// Plans everything that the router has to do, from all that is known.
+///
+/// The same objects always give the same intent, so an intent equal to the last one means that there
+/// is nothing to do. An object that cannot be used costs itself only, and a problem names its field.
+pub fn plan(objects: &Objects, me: &Me) -> Intent {
+    let mut problems = Vec::new();
+    let (namespace, name) = (me.namespace.as_str(), me.gateway.as_str());
+    let gateway = objects.gateways.get(namespace, name);
+    let standing = standing(objects, namespace, name);
+
+    let peers::Routers { peers, statics, blocked } = peers::plan(objects, me, &mut problems);
+
+    let derived = match (me.view, gateway) {
+        (View::Own, Some(gateway)) => slices(objects, gateway, &mut problems),
+        _ => Vec::new(),
+    };
+    let mut slices = Slices::of(&objects.endpoint_slices, namespace, name);
+    derived.iter().flat_map(|service| &service.slices).for_each(|slice| slices.add(slice));
+    let seen = seen(me, &slices, &derived);
+
+    let mut holdings = vips::holdings(objects, me, &standing);
+    problems.extend(holdings.refusals());
+    let neighbours = peers.iter().map(|p| p.address).chain(statics.iter().map(|s| s.address)).collect();
+    holdings.set_apart_conflicts(me, &neighbours, &mut problems);
+
+    let place = Place { namespace, node_name: &me.node_name, gateway: gateway.map(|g| &g.metadata) };
+    let services = entries(objects, &place, &slices, &holdings.granted, &mut problems);
+    let ground =
+        vips::Ground { objects, me, standing: &standing, slices: &slices, entries: &services, seen: &seen };
+    let vips = holdings.decide(&ground);
+
+    if standing != Standing::Ours {
+        let words = format!("{standing}; no VIP is announced");
+        problems.push(Problem::error(ObjectRef::new(Kind::Gateway, namespace, name), "", words));
+    }
+    if me.view == View::Own {
+        problems.extend(unmanaged(objects, me));
+    }
+    problems.sort();
+    problems.dedup();
+    Intent { standing, peers, statics, blocked, vips, services, seen, problems }
+}
+
+/// The Services behind which something was seen, now or before. With a data plane it only matters
+/// what is there now, so nothing is kept.
+fn seen(me: &Me, slices: &Slices<'_>, derived: &[ServiceSlices<'_>]) -> BTreeSet<String> {
+    let with_pods = derived.iter().filter(|service| service.pods > 0).map(|service| service.service);
+    let mut seen: BTreeSet<String> = with_pods.map(str::to_owned).collect();
+    if me.dataplane == Dataplane::None {
+        seen.extend(slices.services().map(str::to_owned));
+        seen.extend(me.seen.iter().cloned());
+    }
+    seen
+}
+
+/// A folder's EndpointSlices that lack our label are easily meant to be used, and are not: a cluster
+/// has slices of its own for the same Services, with addresses on another network.
+fn unmanaged(objects: &Objects, me: &Me) -> impl Iterator<Item = Problem> {
+    objects.endpoint_slices.in_namespace(&me.namespace).filter_map(|(name, slice)| {
+        let service = objects.services.get(&me.namespace, label(&slice.metadata, names::SERVICE_NAME)?)?;
+        let ours = label(&service.metadata, names::SERVICE_PROXY_NAME) == Some(&me.gateway);
+        let managed = label(&slice.metadata, names::MANAGED_BY) == Some(names::CONTROLLER);
+        (ours && !managed).then(|| {
+            Problem::warning(
+                ObjectRef::new(Kind::EndpointSlice, &me.namespace, name),
+                "metadata.labels",
+                format!("is not used: it needs the label {}: {}", names::MANAGED_BY, names::CONTROLLER),
+            )
+        })
+    })
+}
