@@ -410,6 +410,15 @@ impl AttrBuf {
         self.set_list(code::COMMUNITIES, &value);
     }
 
+    /// Adds a community, once.
+    pub fn add_community(&mut self, community: u32) {
+        let mut all: Vec<u32> = self.communities().collect();
+        if !all.contains(&community) {
+            all.push(community);
+            self.set_communities(all);
+        }
+    }
+
     /// Replaces the large communities; none removes the attribute.
     pub fn set_large_communities(&mut self, communities: impl IntoIterator<Item = (u32, u32, u32)>) {
         let words = communities.into_iter().flat_map(|(global, one, two)| [global, one, two]);

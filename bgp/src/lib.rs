@@ -4,5 +4,16 @@
 //! socket or starts a task; the driver behind the feature `driver` does.
 
 pub mod attrs;
+pub mod config;
+mod fsm;
 pub mod net;
+pub mod policy;
+mod rib;
+pub mod speaker;
+mod timers;
 pub mod wire;
+
+pub use fsm::State;
+pub use fsm::collision::Direction;
+pub use fsm::connection::{ConnId, MessageCounts};
+pub use rib::{DEFAULT_LOCAL_PREF, ForwardingPath, Multipath, PathStatus, PathView, RouteView, Step, community};
