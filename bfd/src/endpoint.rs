@@ -235,6 +235,7 @@ impl Endpoint {
             local: entry.config.local,
             waiting: None,
             discarded: entry.discarded.iter().map(|(reason, &count)| (reason.to_string(), count)).collect(),
+            unsent: 0,
             session: entry.session.view(now),
         };
         entries.filter(|entry| entry.leaving.is_none()).map(view).collect()

@@ -65,6 +65,8 @@ pub struct SessionView {
     pub waiting: Option<String>,
     /// Packets for this session that were discarded, by reason.
     pub discarded: BTreeMap<String, u64>,
+    /// Packets that could not be sent.
+    pub unsent: u64,
     /// The session itself.
     #[serde(flatten)]
     pub session: View,
