@@ -1,0 +1,366 @@
+//! What is wanted, what the kernel has, and the requests that lead from one to the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ipnet::IpNet;
+
+use crate::backoff::{Backoff, Subject};
+use crate::object::{Event, Family, Kernel, Link, NexthopObject, Rule};
+use crate::wanted::{Change, NextHop, NextHops, RuleMode, Wanted};
+use crate::{GROUP_IDS, HOP_IDS};
+
+mod assign;
+mod observe;
+mod steps;
+mod view;
+
+#[cfg(test)]
+mod proptests;
+#[cfg(test)]
+mod tests;
+
+pub use view::{Conflict, Counts, GroupView, HopView, Problem, Report, RouteState, RouteView, View};
+
+/// The wanted state, a mirror of the kernel's state, and the way from one to the other.
+///
+/// A plain machine: commands and the kernel's events go in, [`next`](Self::next) gives the requests that can be made
+/// now, and [`answer`](Self::answer) tells how they went. It never reads a clock. After each command, event or answer
+/// ask [`next`](Self::next) again until it gives nothing, and once more at [`poll_timeout`](Self::poll_timeout).
+#[derive(Debug)]
+pub struct Fib {
+    /// Routes of an earlier process are kept until [`converged`](Self::converged).
+    hold_stale: bool,
+    routes: Routes,
+    groups: BTreeMap<u32, Group>,
+    /// The groups that serve a set of next hops; more than one where prefixes of several groups came to agree.
+    by_set: BTreeMap<(Family, NextHops), BTreeSet<u32>>,
+    hops: BTreeMap<NextHop, Hop>,
+    hop_by_id: BTreeMap<u32, NextHop>,
+    /// Next hops known not to answer.
+    down: BTreeSet<NextHop>,
+    /// Wanted routes with next hops that the route's family cannot have.
+    invalid: BTreeSet<IpNet>,
+    fixed: BTreeSet<Fixed>,
+    next_hop_id: u32,
+    next_group_id: u32,
+
+    mirror: Mirror,
+    dirty: Dirty,
+    backoff: Backoff,
+    /// Something is not as the mirror says; a snapshot is needed.
+    confused: bool,
+}
+
+/// Rules and blackhole routes: few, and the same whatever is learned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fixed {
+    Blackhole(Family),
+    Rule(Rule),
+}
+
+/// A set of next hops as one group object.
+#[derive(Debug)]
+struct Group {
+    family: Family,
+    set: NextHops,
+}
+
+#[derive(Debug)]
+struct Hop {
+    id: u32,
+    /// Number of groups whose set has it.
+    users: usize,
+}
+
+/// One prefix: the group that it shall use, and what the kernel has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Entry {
+    /// Wanted group, [`NONE`] when the route is not wanted.
+    group: u32,
+    /// Group of the route in the kernel, [`NONE`] when there is no route, [`ODD`] when ours has another form.
+    have: u32,
+    /// Found at start and not asked for yet.
+    stale: bool,
+}
+
+/// No group: ids start at 1.
+const NONE: u32 = 0;
+/// Not one of our groups.
+const ODD: u32 = u32::MAX;
+
+/// How many routes want a group, and how many in the kernel use it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Uses {
+    wanted: usize,
+    have: usize,
+}
+
+/// All prefixes. Entries are changed through [`edit`](Self::edit) alone, which keeps the counts true.
+#[derive(Debug, Default)]
+struct Routes {
+    entries: HashMap<IpNet, Entry, RandomState>,
+    uses: BTreeMap<u32, Uses>,
+    wanted: usize,
+    installed: usize,
+    stale: usize,
+}
+
+/// The kernel's state as far as it is ours, or in our way.
+#[derive(Debug, Default)]
+struct Mirror {
+    links: BTreeMap<u32, Link>,
+    link_names: BTreeMap<String, u32>,
+    nexthops: BTreeMap<u32, NexthopObject>,
+    /// Ids of our ranges that others use.
+    foreign_ids: BTreeSet<u32>,
+    fixed: BTreeSet<Fixed>,
+    /// Other programs' routes and rules in our place, by what they are.
+    conflicts: BTreeSet<Conflict>,
+}
+
+/// What has to be looked at by the next steps.
+#[derive(Debug, Default)]
+struct Dirty {
+    hops: BTreeSet<NextHop>,
+    groups: BTreeSet<u32>,
+    /// Groups that came into being in the kernel: all their prefixes are to be looked at.
+    installed_groups: BTreeSet<u32>,
+    routes: BTreeSet<IpNet>,
+    /// Routes to be deleted, unless their group goes with all of them.
+    deletions: BTreeSet<IpNet>,
+    idle_groups: BTreeSet<u32>,
+    /// Ids of objects that look ours and are not known.
+    garbage: BTreeSet<u32>,
+    fixed: bool,
+}
+
+impl Fib {
+    /// An empty table. With `hold_stale`, routes that an earlier process left are kept until
+    /// [`converged`](Self::converged); otherwise until the first [`replace`](Self::replace).
+    pub fn new(hold_stale: bool) -> Self {
+        Fib {
+            hold_stale,
+            routes: Routes::default(),
+            groups: BTreeMap::new(),
+            by_set: BTreeMap::new(),
+            hops: BTreeMap::new(),
+            hop_by_id: BTreeMap::new(),
+            down: BTreeSet::new(),
+            invalid: BTreeSet::new(),
+            fixed: BTreeSet::new(),
+            next_hop_id: HOP_IDS.start,
+            next_group_id: GROUP_IDS.start,
+            mirror: Mirror::default(),
+            dirty: Dirty::default(),
+            backoff: Backoff::default(),
+            confused: false,
+        }
+    }
+
+    /// Takes what the kernel has at start for what was wanted, so that the first commands are differences to it.
+    /// To be called once, before any other command.
+    pub fn adopt(&mut self, snapshot: Vec<Event>) {
+        self.resync(snapshot);
+        self.adopt_objects();
+    }
+
+    /// Makes this the whole of the wanted routes.
+    pub fn replace(&mut self, wanted: Wanted) {
+        let keep_stale = self.hold_stale;
+        let keep = |prefix: &IpNet, stale: bool| (stale && keep_stale) || wanted.routes.contains_key(prefix);
+        let gone = self.routes.entries.iter().filter(|(prefix, entry)| !keep(prefix, entry.stale));
+        let mut changes: Vec<Change> = gone.map(|(prefix, _)| (*prefix, None)).collect();
+        self.invalid.clear();
+        changes.extend(wanted.routes.into_iter().map(|(prefix, hops)| (prefix, Some(hops))));
+        self.update(changes);
+    }
+
+    /// Changes the next hops of some prefixes. Where a prefix stands twice the later one counts.
+    ///
+    /// The changes are looked at together: hand over what one cause brought (a lost peer) as one call, so that groups
+    /// can follow instead of routes.
+    pub fn update(&mut self, changes: Vec<Change>) {
+        self.assign(changes);
+    }
+
+    /// Sets which packets look up our tables.
+    pub fn set_rules(&mut self, mode: &RuleMode) {
+        let rules: Vec<Rule> = match mode {
+            RuleMode::Off => Vec::new(),
+            RuleMode::Marks => Family::BOTH.into_iter().flat_map(Rule::for_mark).collect(),
+            RuleMode::SourceRules(addresses) => {
+                addresses.iter().flat_map(|address| Rule::for_source(*address)).collect()
+            }
+        };
+        for fixed in std::mem::take(&mut self.fixed) {
+            self.backoff.forget(&Subject::Fixed(fixed));
+        }
+        self.fixed = rules.into_iter().map(Fixed::Rule).collect();
+        if *mode != RuleMode::Off {
+            self.fixed.extend(Family::BOTH.map(Fixed::Blackhole));
+        }
+        self.dirty.fixed = true;
+    }
+
+    /// Says which next hops do not answer at the moment (BFD Down), ahead of the changes that will follow from it.
+    /// They are left out of their groups, except where nothing else is left: one message per group.
+    pub fn set_down(&mut self, down: BTreeSet<NextHop>) {
+        let changed: Vec<NextHop> = down.symmetric_difference(&self.down).cloned().collect();
+        self.down = down;
+        for hop in changed {
+            self.mark_groups_of(&hop);
+        }
+    }
+
+    /// The wanted routes are complete: what was found at start and not asked for since is deleted.
+    pub fn converged(&mut self) {
+        self.hold_stale = false;
+        if self.routes.stale == 0 {
+            return;
+        }
+        let stale = self.routes.entries.iter().filter(|(_, entry)| entry.stale);
+        let changes = stale.map(|(prefix, _)| (*prefix, None)).collect();
+        self.update(changes);
+    }
+
+    /// Nothing is wanted any more; rules and routes are deleted by the next steps.
+    pub fn remove_all(&mut self) {
+        self.hold_stale = false;
+        self.set_rules(&RuleMode::Off);
+        self.replace(Wanted::default());
+    }
+
+    /// True when the mirror cannot be right: call [`resync`](Self::resync) with a snapshot, not more than about once
+    /// per second.
+    pub fn needs_snapshot(&self) -> bool {
+        self.confused
+    }
+
+    /// When [`next`](Self::next) may have something to do though nothing happened.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.backoff.next_due()
+    }
+
+    /// Asks [`next`](Self::next) and the kernel in turn until nothing is left to do at `now`.
+    ///
+    /// # Errors
+    /// As [`Kernel::submit`]; the state of the kernel is then unknown, and a snapshot needed.
+    pub fn settle(&mut self, kernel: &mut impl Kernel, now: Instant) -> std::io::Result<()> {
+        loop {
+            let requests = self.next(now, usize::MAX);
+            if requests.is_empty() {
+                return Ok(());
+            }
+            let refused = kernel.submit(&requests)?;
+            self.answer(&requests, refused, now);
+        }
+    }
+
+    /// Index of the interface of that name, if next hops can exist on it.
+    fn usable_link(&self, name: &str) -> Option<u32> {
+        let ifindex = self.mirror.link_names.get(name)?;
+        self.mirror.links.get(ifindex)?.usable().then_some(*ifindex)
+    }
+
+    /// Id of the next hop, if the kernel has it as it should be.
+    fn installed_hop(&self, hop: &NextHop) -> Option<u32> {
+        let id = self.hops.get(hop)?.id;
+        let ifindex = self.usable_link(&hop.interface)?;
+        let object = NexthopObject::Gateway { ifindex, gateway: hop.gateway };
+        (self.mirror.nexthops.get(&id) == Some(&object)).then_some(id)
+    }
+
+    /// What the group should have as members now: what is installed and answers, or, if none answers, what is
+    /// installed.
+    fn members(&self, set: &NextHops) -> BTreeSet<u32> {
+        let answering = set.iter().filter(|hop| !self.down.contains(hop));
+        let members: BTreeSet<u32> = answering.filter_map(|hop| self.installed_hop(hop)).collect();
+        if members.is_empty() {
+            set.iter().filter_map(|hop| self.installed_hop(hop)).collect()
+        } else {
+            members
+        }
+    }
+
+    fn mark_groups_of(&mut self, hop: &NextHop) {
+        let with_hop = self.groups.iter().filter(|(_, group)| group.set.contains(hop));
+        self.dirty.groups.extend(with_hop.map(|(id, _)| *id));
+    }
+
+    fn mark_route(&mut self, prefix: IpNet) {
+        self.dirty.routes.insert(prefix);
+    }
+}
+
+impl Routes {
+    fn get(&self, prefix: &IpNet) -> Entry {
+        self.entries.get(prefix).copied().unwrap_or_default()
+    }
+
+    /// Changes an entry, which starts as neither wanted nor there, and goes again when it is neither.
+    fn edit(&mut self, prefix: IpNet, change: impl FnOnce(&mut Entry)) {
+        let before = self.get(&prefix);
+        let mut after = before;
+        change(&mut after);
+        if after == before {
+            return;
+        }
+        if after.group == NONE && after.have == NONE {
+            self.entries.remove(&prefix);
+            after.stale = false;
+        } else {
+            self.entries.insert(prefix, after);
+        }
+        self.count(before, after);
+    }
+
+    /// Forgets the kernel's routes for which this holds, and returns their prefixes.
+    fn lost(&mut self, is_lost: impl Fn(u32) -> bool) -> Vec<IpNet> {
+        let affected = self.entries.iter().filter(|(_, entry)| entry.have != NONE && is_lost(entry.have));
+        let prefixes: Vec<IpNet> = affected.map(|(prefix, _)| *prefix).collect();
+        for prefix in &prefixes {
+            self.edit(*prefix, |entry| entry.have = NONE);
+        }
+        prefixes
+    }
+
+    fn count(&mut self, before: Entry, after: Entry) {
+        if before.group != after.group {
+            if before.group != NONE {
+                self.uses.entry(before.group).or_default().wanted -= 1;
+            }
+            if after.group != NONE {
+                self.uses.entry(after.group).or_default().wanted += 1;
+            }
+        }
+        if before.have != after.have {
+            if before.have != NONE {
+                self.uses.entry(before.have).or_default().have -= 1;
+            }
+            if after.have != NONE {
+                self.uses.entry(after.have).or_default().have += 1;
+            }
+        }
+        for group in [before.group, before.have] {
+            if self.uses.get(&group).is_some_and(|uses| uses.wanted == 0 && uses.have == 0) {
+                self.uses.remove(&group);
+            }
+        }
+        let tally = |entry: Entry| {
+            let wanted = entry.group != NONE;
+            (usize::from(wanted), usize::from(wanted && entry.have == entry.group), usize::from(entry.stale))
+        };
+        let ((wanted, installed, stale), (wanted_then, installed_then, stale_then)) =
+            (tally(after), tally(before));
+        self.wanted = self.wanted + wanted - wanted_then;
+        self.installed = self.installed + installed - installed_then;
+        self.stale = self.stale + stale - stale_then;
+    }
+
+    fn uses(&self, group: u32) -> Uses {
+        self.uses.get(&group).copied().unwrap_or_default()
+    }
+}
