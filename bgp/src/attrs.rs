@@ -225,7 +225,8 @@ impl<B: AsRef<[u8]>> Attrs<B> {
     /// Large communities (RFC 8092): global administrator and two local parts.
     pub fn large_communities(&self) -> impl Iterator<Item = (u32, u32, u32)> {
         self.chunks::<12>(code::LARGE_COMMUNITIES).map(|chunk| {
-            let word = |at: usize| u32::from_be_bytes([chunk[at], chunk[at + 1], chunk[at + 2], chunk[at + 3]]);
+            let word =
+                |at: usize| u32::from_be_bytes([chunk[at], chunk[at + 1], chunk[at + 2], chunk[at + 3]]);
             (word(0), word(4), word(8))
         })
     }

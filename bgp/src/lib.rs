@@ -5,6 +5,8 @@
 
 pub mod attrs;
 pub mod config;
+#[cfg(feature = "driver")]
+pub mod driver;
 mod fsm;
 pub mod net;
 pub mod policy;
@@ -16,4 +18,6 @@ pub mod wire;
 pub use fsm::State;
 pub use fsm::collision::Direction;
 pub use fsm::connection::{ConnId, MessageCounts};
-pub use rib::{DEFAULT_LOCAL_PREF, ForwardingPath, Multipath, PathStatus, PathView, RouteView, Step, community};
+pub use rib::{
+    DEFAULT_LOCAL_PREF, ForwardingPath, Multipath, PathStatus, PathView, RouteView, Step, community,
+};

@@ -31,15 +31,15 @@ use bytes::Bytes;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::attrs::AttrBuf;
-use crate::net::{Family, FamilySet};
+use crate::net::Family;
 use crate::policy::{Policy, Source};
 use attr_table::AttrTable;
 pub use decision::{DEFAULT_LOCAL_PREF, Multipath, Step};
 pub(crate) use export::{ExportSpec, UNSPECIFIED};
 use family::{FamilyRib, Shared, Sweep};
+use peers::RibPeer;
 pub use peers::community;
 pub(crate) use peers::{Import, PeerIdx};
-use peers::RibPeer;
 use prefix_table::{Key, Usability};
 pub use views::{ForwardingPath, PathStatus, PathView, RouteView};
 
@@ -244,7 +244,8 @@ impl Rib {
 
     /// Sets the rules of multipath.
     pub(crate) fn set_multipath(&mut self, multipath: Multipath) {
-        if std::mem::replace(&mut self.shared.multipath, multipath) != multipath && self.shared.track_changes {
+        if std::mem::replace(&mut self.shared.multipath, multipath) != multipath && self.shared.track_changes
+        {
             self.v4.all_changed();
             self.v6.all_changed();
         }
@@ -269,11 +270,6 @@ impl Rib {
             Family::Ipv4Unicast => self.v4.group_of(&self.shared, peer).map_or(0, |group| group.announced()),
             Family::Ipv6Unicast => self.v6.group_of(&self.shared, peer).map_or(0, |group| group.announced()),
         }
-    }
-
-    /// Families in which a peer has a path.
-    pub(crate) fn families_in(&self, peer: PeerIdx) -> FamilySet {
-        Family::ALL.into_iter().filter(|family| self.count_in(peer, *family).0 > 0).collect()
     }
 
     /// Distinct attribute sets, and prefixes, that are held.
@@ -317,4 +313,3 @@ fn announce<K: Key>(
     }
     shared.attrs.release(id);
 }
-

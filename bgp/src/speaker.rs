@@ -273,6 +273,7 @@ impl Speaker {
                 self.tell(conn);
             }
         }
+        self.tell_too_large();
         std::mem::take(&mut self.ready)
     }
 
@@ -351,13 +352,16 @@ impl Speaker {
     pub fn listeners(&self) -> BTreeMap<Listener, Vec<ListenFor>> {
         let mut wanted: BTreeMap<Listener, Vec<ListenFor>> = BTreeMap::new();
         for peer in self.peers.values().filter(|peer| !self.shut && peer.config.blocked.is_none()) {
-            let PeerKey { address, interface, local_port } = peer.key.clone();
-            let listener = Listener { port: local_port, interface, ipv6: address.is_ipv6() };
-            let config = &peer.config;
-            let (md5, ttl, ibgp) = (config.md5.clone(), config.ttl, config.is_ibgp());
-            wanted.entry(listener).or_default().push(ListenFor { address, md5, ttl, ibgp });
+            wanted.entry(listener_of(&peer.key)).or_default().push(listen_for(peer));
         }
         wanted
+    }
+
+    /// The peer that a listener may hear from at an address. Several peers of one address share its key.
+    pub fn expected(&self, listener: &Listener, address: IpAddr) -> Option<ListenFor> {
+        let key = PeerKey { address, interface: listener.interface.clone(), local_port: listener.port };
+        let peer = self.peers.get(self.by_key.get(&key)?)?;
+        (!self.shut && peer.config.blocked.is_none()).then(|| listen_for(peer))
     }
 
     /// A listener could not be opened, or now is (`None`). Its peers show why they wait.
@@ -366,6 +370,17 @@ impl Speaker {
             Some(text) => self.listen_problems.insert(listener.clone(), text),
             None => self.listen_problems.remove(listener),
         };
+    }
+
+    fn tell_too_large(&mut self) {
+        let nets = self.rib.take_too_large();
+        if let Some(first) = nets.first() {
+            let text = format!(
+                "{first} and {} more are not announced: their attributes fill a message",
+                nets.len() - 1
+            );
+            self.event(None, EventKind::Warning, text);
+        }
     }
 
     /// Marks a connection as having something to send.
@@ -388,7 +403,8 @@ impl Speaker {
 
     fn event(&mut self, no: Option<PeerNo>, kind: EventKind, text: impl Into<String>) {
         let peer = no.and_then(|no| self.peers.get(&no));
-        let (key, name) = peer.map_or((None, String::new()), |p| (Some(p.key.clone()), p.config.name.clone()));
+        let (key, name) =
+            peer.map_or((None, String::new()), |p| (Some(p.key.clone()), p.config.name.clone()));
         self.events.push_back(Event { peer: key, name, kind, text: text.into() });
     }
 
@@ -410,4 +426,13 @@ impl Speaker {
             State::Active
         })
     }
+}
+
+fn listener_of(key: &PeerKey) -> Listener {
+    Listener { port: key.local_port, interface: key.interface.clone(), ipv6: key.address.is_ipv6() }
+}
+
+fn listen_for(peer: &Peer) -> ListenFor {
+    let config = &peer.config;
+    ListenFor { address: peer.key.address, md5: config.md5.clone(), ttl: config.ttl, ibgp: config.is_ibgp() }
 }

@@ -192,7 +192,9 @@ impl<K: Key> Group<K> {
         this: GroupIdx,
         may_end_rib: bool,
     ) -> Pulled {
-        let Some(at) = self.members.iter().position(|member| member.peer == peer) else { return Pulled::UpToDate };
+        let Some(at) = self.members.iter().position(|member| member.peer == peer) else {
+            return Pulled::UpToDate;
+        };
         if !self.members[at].withdraws.is_empty() {
             return Pulled::Bytes(self.pull_withdraws(at));
         }
@@ -298,7 +300,8 @@ impl<K: Key> Group<K> {
         this: GroupIdx,
         apart: Option<PeerIdx>,
     ) -> Piece {
-        let mut entries: Vec<(AttrId, u32)> = Vec::with_capacity(PIECE_ENTRIES.min(self.log.len() - start as usize));
+        let mut entries: Vec<(AttrId, u32)> =
+            Vec::with_capacity(PIECE_ENTRIES.min(self.log.len() - start as usize));
         let mut sources = Vec::new();
         let mut end = start;
         for id in &self.log[start as usize..] {
@@ -327,7 +330,9 @@ impl<K: Key> Group<K> {
             let attrs = run[0].0;
             if attrs.is_none() {
                 update::encode_withdraw(&mut bytes, K::FAMILY, nets(), &params);
-            } else if update::encode_announce(&mut bytes, K::FAMILY, store.get(attrs), nets(), &params).is_err() {
+            } else if update::encode_announce(&mut bytes, K::FAMILY, store.get(attrs), nets(), &params)
+                .is_err()
+            {
                 // RFC 4271 section 9.2: what does not fit into a message is not advertised.
                 self.too_large.push(table.key(PrefixId(run[0].1)).into());
                 update::encode_withdraw(&mut bytes, K::FAMILY, nets(), &params);

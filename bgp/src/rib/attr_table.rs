@@ -56,7 +56,8 @@ impl AttrTable {
     {
         let AttrTable { slots, free, index, hasher } = self;
         let hash = hasher.hash_one(attrs);
-        let found = index.find(hash, |id| slots[*id as usize].as_ref().is_some_and(|slot| slot.attrs == *attrs));
+        let found =
+            index.find(hash, |id| slots[*id as usize].as_ref().is_some_and(|slot| slot.attrs == *attrs));
         if let Some(id) = found.copied() {
             self.retain(AttrId(id));
             return AttrId(id);

@@ -420,7 +420,9 @@ impl<K: Key> FamilyRib<K> {
             let equal = shared.multipath.relax_as_path || attrs.as_path() == best_path;
             let known = |other: &Path| {
                 let (one, two) = (shared.attrs.get(other.attrs), attrs);
-                other.peer != path.peer && one.next_hop() == two.next_hop() && same_link(shared, other.peer, path.peer)
+                other.peer != path.peer
+                    && one.next_hop() == two.next_hop()
+                    && same_link(shared, other.peer, path.peer)
             };
             if equal && !chosen.iter().any(known) {
                 chosen.push(path);
@@ -434,7 +436,14 @@ impl<K: Key> FamilyRib<K> {
 
     /// The candidates of a prefix in order of preference, for explanations.
     pub(crate) fn ranked(&mut self, shared: &Shared, id: PrefixId) -> Vec<Candidate> {
-        decision::collect(&mut self.candidates, &self.table, id, &shared.attrs, &shared.peers, shared.deferring);
+        decision::collect(
+            &mut self.candidates,
+            &self.table,
+            id,
+            &shared.attrs,
+            &shared.peers,
+            shared.deferring,
+        );
         let all = self.candidates.clone();
         decision::narrow(&mut self.candidates);
         let mut ranked = self.candidates.clone();

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::Rib;
 use super::decision::Step;
 use super::family::{FamilyRib, Shared};
 use super::peers::PeerIdx;
 use super::prefix_table::{Key, Path, PrefixId, Usability};
-use super::Rib;
 use crate::attrs::{AttrSet, NextHop, Origin};
 use crate::net::Family;
 use crate::policy::Source;

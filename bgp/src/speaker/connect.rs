@@ -39,7 +39,11 @@ impl Speaker {
             // The time for which the prefix limit kept it down is over.
             peer.held = None;
         }
-        if self.shut || !peer.wanted() || peer.config.passive || peer.established.is_some() || peer.outgoing.is_some()
+        if self.shut
+            || !peer.wanted()
+            || peer.config.passive
+            || peer.established.is_some()
+            || peer.outgoing.is_some()
         {
             return;
         }
@@ -228,7 +232,8 @@ impl Speaker {
         notification: Option<&Notification>,
     ) -> Option<PeerNo> {
         let conn = self.conns.remove(&id)?;
-        for timer in [Timer::Connect(id), Timer::Open(id), Timer::Hold(id), Timer::Keepalive(id), Timer::SendHold(id)]
+        for timer in
+            [Timer::Connect(id), Timer::Open(id), Timer::Hold(id), Timer::Keepalive(id), Timer::SendHold(id)]
         {
             self.timers.cancel(timer);
         }

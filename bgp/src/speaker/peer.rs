@@ -119,9 +119,10 @@ impl Peer {
 
     /// Whether a failed try is news.
     pub(crate) fn is_news(&mut self, text: &str, now: Instant) -> bool {
-        let known = self.told_failure.as_ref().is_some_and(|told| {
-            told.text == text && now.saturating_duration_since(told.at) < TELL_AGAIN
-        });
+        let known = self
+            .told_failure
+            .as_ref()
+            .is_some_and(|told| told.text == text && now.saturating_duration_since(told.at) < TELL_AGAIN);
         if !known {
             self.told_failure = Some(Trouble { text: text.to_owned(), at: now });
         }

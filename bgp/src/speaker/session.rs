@@ -45,7 +45,8 @@ impl Speaker {
         peer.ended_rib = FamilySet::EMPTY;
         peer.warned = FamilySet::EMPTY;
         peer.established_news();
-        let others: Vec<ConnId> = [peer.outgoing, peer.incoming].into_iter().flatten().filter(|c| *c != id).collect();
+        let others: Vec<ConnId> =
+            [peer.outgoing, peer.incoming].into_iter().flatten().filter(|c| *c != id).collect();
         for other in others {
             self.supersede(other, now);
         }
@@ -66,7 +67,8 @@ impl Speaker {
         }
         self.tell(id);
         let families: Vec<String> = agreed.families.iter().map(|family| family.to_string()).collect();
-        let text = format!("Established, {}, hold time {} s", families.join(" and "), agreed.hold_time.as_secs());
+        let text =
+            format!("Established, {}, hold time {} s", families.join(" and "), agreed.hold_time.as_secs());
         self.event(Some(no), EventKind::Up, text);
         if let Some(awaited) = &mut self.awaited {
             // Only a peer that speaks graceful restart, and is not restarting itself, is waited for (RFC 4724 4.1).
@@ -233,7 +235,11 @@ impl Speaker {
         let Some(peer) = self.peers.get(&no) else { return };
         if peer.established.is_none() && peer.rib.is_some() {
             self.forget_routes(no);
-            self.event(Some(no), EventKind::Warning, "did not come back in time: the routes kept for it are gone");
+            self.event(
+                Some(no),
+                EventKind::Warning,
+                "did not come back in time: the routes kept for it are gone",
+            );
         }
     }
 
@@ -342,7 +348,10 @@ impl Speaker {
     }
 
     pub(super) fn speaks_graceful_restart(&self, id: ConnId) -> bool {
-        self.conns.get(&id).and_then(|conn| conn.negotiated.as_ref()).is_some_and(|agreed| agreed.restart.is_some())
+        self.conns
+            .get(&id)
+            .and_then(|conn| conn.negotiated.as_ref())
+            .is_some_and(|agreed| agreed.restart.is_some())
     }
 
     /// Whether NOTIFICATIONs leave routes in place on this session (RFC 8538).

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::peer::Peer;
-use super::{Listener, Speaker, Timer};
+use super::{Speaker, Timer, listener_of};
 use crate::attrs::AttrSet;
 use crate::config::PeerKey;
 use crate::fsm::State;
@@ -153,6 +153,11 @@ impl Speaker {
         self.rib.announced_to(peer.rib?, prefix)
     }
 
+    /// The peers that are sent a prefix.
+    pub fn peers_announced_to(&self, prefix: IpNet) -> Vec<PeerKey> {
+        self.by_key.keys().filter(|key| self.announced_to(key, prefix).is_some()).cloned().collect()
+    }
+
     /// Whether no peer with a session is owed anything: all routes have been handed to the driver.
     pub fn all_sent(&self) -> bool {
         let owed = |peer: &Peer| peer.established.is_some() && peer.rib.is_some_and(|idx| self.rib.owes(idx));
@@ -211,10 +216,8 @@ impl Speaker {
         }
         let blocked = peer.config.blocked.clone().or_else(|| peer.held.clone());
         blocked.or_else(|| {
-            let PeerKey { address, interface, local_port } = peer.key.clone();
-            let listener = Listener { port: local_port, interface, ipv6: address.is_ipv6() };
-            let problem = self.listen_problems.get(&listener)?;
-            Some(format!("cannot listen on port {local_port}: {problem}"))
+            let problem = self.listen_problems.get(&listener_of(&peer.key))?;
+            Some(format!("cannot listen on port {}: {problem}", peer.key.local_port))
         })
     }
 }

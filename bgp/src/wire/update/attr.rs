@@ -70,7 +70,7 @@ pub(super) fn rule(code: u8) -> Option<Rule> {
         NEXT_HOP => (WELL_KNOWN, Withdraw, false),
         MULTI_EXIT_DISC => (NON_TRANSITIVE, Withdraw, true),
         MP_REACH_NLRI | MP_UNREACH_NLRI => (NON_TRANSITIVE, Withdraw, false),
-        // Sections 7.6, 7.7 and 3 (i): nothing that is wrong with these affects route selection.
+        // Sections 3 (f), 7.6 and 7.7: nothing that is wrong with these affects route selection.
         ATOMIC_AGGREGATE => (WELL_KNOWN, Discard, true),
         AGGREGATOR => (TRANSITIVE, Discard, true),
         // RFC 6793 section 6.
