@@ -1,0 +1,47 @@
+# `make test` is the one command; `make help` lists the others.
+#
+#   make test                 everything: needs, unit and property tests, labs
+#   make labs                 the labs alone: real daemons in network namespaces (root)
+#   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
+#   make check                what CI also asks: format, lints, docs, licences, pure halves
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help needs packages test unit labs lab check router
+
+# Labs are timed to milliseconds in places: two at a time is what two cores carry.
+LAB_THREADS ?= 2
+
+help:
+	@sed -n 's/^#   \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
+
+# CI=true adds the static checks.
+test: needs $(if $(CI),check) unit labs
+
+needs: packages
+	@tests/setup/needs
+
+packages:
+	@tests/setup/packages
+
+unit:
+	@tests/setup/needs build
+	cargo test --locked --workspace --exclude l34-lab
+
+labs: needs router
+	cargo test --locked -p l34-lab -- --test-threads=$(LAB_THREADS)
+
+lab: needs router
+	cargo test --locked -p l34-lab -- --test-threads=1 --nocapture $(NAME)
+
+router:
+	cargo build --locked -p l34-router
+
+check:
+	@tests/setup/needs build
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	tests/setup/purity
+	tests/setup/licences
