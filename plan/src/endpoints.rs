@@ -134,8 +134,7 @@ fn pack(
     addresses: &mut AddressBook<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<EndpointSlice> {
-    // The ports are kept beside their sort key, because EndpointPort has no order.
-    let mut lists: BTreeMap<(&str, Vec<PortKey>), (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
+    let mut lists: BTreeMap<SliceKey, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();
     for pod in pods {
         let ports = pod::ports(service, pod);
         for &address in addresses.of(pod, problems) {
@@ -164,6 +163,8 @@ fn pack(
     slices
 }
 
+/// What the endpoints of one slice have in common: family and ports. (EndpointPort has no order.)
+type SliceKey = (&'static str, Vec<PortKey>);
 type PortKey = (Option<String>, Option<i32>, Option<String>);
 
 fn port_key(port: &EndpointPort) -> PortKey {

@@ -5,6 +5,7 @@
 
 mod addresses;
 pub mod endpoints;
+pub mod fib;
 pub mod gateway;
 mod meta;
 pub mod networks;

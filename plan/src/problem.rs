@@ -13,7 +13,7 @@ pub struct Problem {
     pub severity: Severity,
     /// The object that is to be changed.
     pub object: ObjectRef,
-    /// Path of the field inside the object, such as `spec.bgp.holdTime`.
+    /// Path of the field inside the object, such as `spec.bgp.holdTime`; empty when it is none in particular.
     pub field: String,
     /// What is wrong, and what comes of it.
     pub words: String,
@@ -42,6 +42,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.object, self.field, self.words)
+        match self.field.as_str() {
+            "" => write!(f, "{}: {}", self.object, self.words),
+            field => write!(f, "{}: {field}: {}", self.object, self.words),
+        }
     }
 }

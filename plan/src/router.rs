@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use l34_crds::{Kind, names};
 
-use crate::endpoints::{ServiceSlices, slices};
+use crate::endpoints::slices;
 use crate::gateway::{Standing, standing};
 use crate::meta::label;
 use crate::problem::Problem;
@@ -75,7 +75,9 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     };
     let mut slices = Slices::of(&objects.endpoint_slices, namespace, name);
     derived.iter().flat_map(|service| &service.slices).for_each(|slice| slices.add(slice));
-    let seen = seen(me, &slices, &derived);
+    let with_pods = derived.iter().filter(|service| service.pods > 0).map(|service| service.service);
+    let mut seen: BTreeSet<&str> = me.seen.iter().map(String::as_str).chain(with_pods).collect();
+    seen.extend(slices.services());
 
     let mut holdings = vips::holdings(objects, me, &standing);
     problems.extend(holdings.refusals());
@@ -83,9 +85,14 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     holdings.set_apart_conflicts(me, &neighbours, &mut problems);
 
     let place = Place { namespace, node_name: &me.node_name, gateway: gateway.map(|g| &g.metadata) };
-    let services = entries(objects, &place, &slices, &holdings.granted, &mut problems);
-    let ground =
-        vips::Ground { objects, me, standing: &standing, slices: &slices, entries: &services, seen: &seen };
+    let services = match standing {
+        // A Gateway on its way out carries its connections to the end.
+        Standing::Ours | Standing::Deleting => {
+            entries(objects, &place, &slices, &holdings.granted, &mut problems)
+        }
+        Standing::Absent | Standing::OtherClass(_) => Vec::new(),
+    };
+    let ground = vips::Ground { objects, me, standing: &standing, entries: &services, seen: &seen };
     let vips = holdings.decide(&ground);
 
     if standing != Standing::Ours {
@@ -97,28 +104,21 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     }
     problems.sort();
     problems.dedup();
+    let seen = match me.dataplane {
+        Dataplane::None => seen.into_iter().map(str::to_owned).collect(),
+        Dataplane::Nftables => BTreeSet::new(), // it only matters what is there now
+    };
     Intent { standing, peers, statics, blocked, vips, services, seen, problems }
 }
 
-/// The Services behind which something was seen, now or before. With a data plane it only matters
-/// what is there now, so nothing is kept.
-fn seen(me: &Me, slices: &Slices<'_>, derived: &[ServiceSlices<'_>]) -> BTreeSet<String> {
-    let with_pods = derived.iter().filter(|service| service.pods > 0).map(|service| service.service);
-    let mut seen: BTreeSet<String> = with_pods.map(str::to_owned).collect();
-    if me.dataplane == Dataplane::None {
-        seen.extend(slices.services().map(str::to_owned));
-        seen.extend(me.seen.iter().cloned());
-    }
-    seen
-}
-
-/// A folder's EndpointSlices that lack our label are easily meant to be used, and are not: a cluster
-/// has slices of its own for the same Services, with addresses on another network.
+/// EndpointSlices without any `managed-by` label, as a person writes them, are meant to be used and
+/// are not: only ours are, because a cluster has its own for the same Services, with addresses on
+/// another network.
 fn unmanaged(objects: &Objects, me: &Me) -> impl Iterator<Item = Problem> {
     objects.endpoint_slices.in_namespace(&me.namespace).filter_map(|(name, slice)| {
         let service = objects.services.get(&me.namespace, label(&slice.metadata, names::SERVICE_NAME)?)?;
         let ours = label(&service.metadata, names::SERVICE_PROXY_NAME) == Some(&me.gateway);
-        let managed = label(&slice.metadata, names::MANAGED_BY) == Some(names::CONTROLLER);
+        let managed = label(&slice.metadata, names::MANAGED_BY).is_some();
         (ours && !managed).then(|| {
             Problem::warning(
                 ObjectRef::new(Kind::EndpointSlice, &me.namespace, name),

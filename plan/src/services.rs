@@ -3,6 +3,7 @@
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,16 @@ impl Protocol {
     }
 }
 
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        })
+    }
+}
+
 /// The EndpointSlices that count, by Service name.
 #[derive(Default)]
 pub(crate) struct Slices<'a>(BTreeMap<&'a str, Vec<&'a EndpointSlice>>);
@@ -91,7 +102,7 @@ impl<'a> Slices<'a> {
     }
 
     /// The slices of a Service.
-    pub(crate) fn service(&self, name: &str) -> &[&'a EndpointSlice] {
+    fn service(&self, name: &str) -> &[&'a EndpointSlice] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 }
@@ -153,7 +164,7 @@ pub(crate) fn entries(
         Problem::error(
             ObjectRef::new(Kind::Service, place.namespace, name),
             "spec.ports",
-            format!("{protocol:?} port {port} of {vip} belongs to Service {holder}, which is older"),
+            format!("{protocol} port {port} of {vip} belongs to Service {holder}, which is older"),
         )
     }));
     entries

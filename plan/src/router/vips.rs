@@ -9,7 +9,7 @@ use super::intent::{Decision, VipIntent, Withheld};
 use super::{Dataplane, Me, View};
 use crate::gateway::{Refused, Standing, decide, recorded, wanted};
 use crate::problem::Problem;
-use crate::services::{ServiceEntry, Slices, announces_always, is_local};
+use crate::services::{ServiceEntry, announces_always, is_local};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
 
 /// The addresses of a Gateway, before it is asked what stands behind them.
@@ -116,10 +116,9 @@ pub(super) struct Ground<'a> {
     pub(super) objects: &'a Objects,
     pub(super) me: &'a Me,
     pub(super) standing: &'a Standing,
-    pub(super) slices: &'a Slices<'a>,
     pub(super) entries: &'a [ServiceEntry],
     /// Services behind which something was seen, now or before.
-    pub(super) seen: &'a BTreeSet<String>,
+    pub(super) seen: &'a BTreeSet<&'a str>,
 }
 
 impl Ground<'_> {
@@ -127,8 +126,7 @@ impl Ground<'_> {
     fn decision(&self, services: &[&str], served: bool) -> Decision {
         let no_dataplane = self.me.dataplane == Dataplane::None;
         let objects = || services.iter().filter_map(|s| self.objects.services.get(&self.me.namespace, s));
-        let was_seen =
-            |service: &&str| self.seen.contains(*service) || !self.slices.service(service).is_empty();
+        let was_seen = |service: &&str| self.seen.contains(*service);
 
         if *self.standing != Standing::Ours {
             Decision::Withhold(Withheld::Gateway(self.standing.clone()))

@@ -60,7 +60,8 @@ impl Targets {
             let (Some(protocol), Ok(number @ 1..)) =
                 (Protocol::parse(port.protocol.as_deref()), u16::try_from(port.port))
             else {
-                complain("spec.ports", format!("port {} {:?} is not used", port.port, port.protocol));
+                let protocol = port.protocol.as_deref().unwrap_or("TCP");
+                complain("spec.ports", format!("there is no {protocol} port {}", port.port));
                 continue;
             };
             let of_family = |is_family: fn(&IpAddr) -> bool| -> Arc<[SocketAddr]> {

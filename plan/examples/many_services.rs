@@ -1,0 +1,100 @@
+//! How long a plan takes with many Services: `cargo run --profile fast -p l34-plan --example many_services`.
+
+#![allow(clippy::disallowed_methods)] // it measures time
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::time::Instant;
+
+use l34_crds::Kind;
+use l34_plan::router::{Dataplane, Me, View, plan};
+use l34_plan::snapshot::{Object, Objects};
+use serde_json::{Value, json};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for (services, endpoints) in [(10_000, 0), (10_000, 10)] {
+        let objects = world(services, endpoints)?;
+        for view in [View::Own, View::Recorded] {
+            measure(&objects, view, &format!("{services} Services, {endpoints} endpoints each, {view:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn measure(objects: &Objects, view: View, what: &str) {
+    let me = Me {
+        namespace: "default".to_owned(),
+        gateway: "gw".to_owned(),
+        node_name: "node-a".to_owned(),
+        dataplane: Dataplane::Nftables,
+        view,
+        local_addresses: BTreeSet::new(),
+        seen: BTreeSet::new(),
+    };
+    let mut last = plan(objects, &me);
+    let mut times: Vec<_> = (0..21)
+        .map(|_| {
+            let start = Instant::now();
+            let intent = plan(objects, &me);
+            let planned = start.elapsed();
+            let same = intent == last;
+            let compared = start.elapsed() - planned;
+            assert!(same);
+            last = intent;
+            (planned, compared)
+        })
+        .collect();
+    times.sort();
+    let (planned, compared) = times[times.len() / 2];
+    println!("{what}: {planned:?} to plan, {compared:?} to compare, {} VIPs", last.vips.len());
+}
+
+fn world(services: u32, endpoints: u32) -> Result<Objects, Box<dyn Error>> {
+    let labels = |service: &str| {
+        json!({
+            "service.kubernetes.io/service-proxy-name": "gw",
+            "kubernetes.io/service-name": service,
+            "endpointslice.kubernetes.io/managed-by": "l34-gateway-controller",
+        })
+    };
+    let mut objects = Objects::default();
+    let mut add = |kind, object: Value| -> Result<(), Box<dyn Error>> {
+        objects.insert(Object::deserialize(kind, object)?);
+        Ok(())
+    };
+    add(
+        Kind::Gateway,
+        json!({
+            "metadata": {"name": "gw", "namespace": "default"},
+            "spec": {"gatewayClassName": "l-3-4-gateway-api-poc/kpng", "listeners": []},
+        }),
+    )?;
+    for i in 0..services {
+        let name = format!("service-{i}");
+        let vip = format!("20.0.{}.{}", i >> 8, i & 255);
+        add(
+            Kind::Service,
+            json!({
+                "metadata": {"name": name, "namespace": "default", "labels": labels(&name)},
+                "spec": {"externalIPs": [vip], "ports": [{"port": 80}], "selector": {"app": name}},
+            }),
+        )?;
+        let endpoint = |e| json!({"addresses": [format!("10.{e}.{}.{}", i >> 8, i & 255)]});
+        if endpoints > 0 {
+            let list: Vec<Value> = (0..endpoints).map(endpoint).collect();
+            add(
+                Kind::EndpointSlice,
+                json!({
+                    "metadata": {
+                        "name": name, "namespace": "default", "labels": labels(&name),
+                        "annotations": {"l34.gateway.api.poc/granted-addresses": vip},
+                    },
+                    "addressType": "IPv4",
+                    "ports": [{"name": "", "port": 8080}],
+                    "endpoints": list,
+                }),
+            )?;
+        }
+    }
+    Ok(objects)
+}
