@@ -305,7 +305,6 @@ impl<'a> Walk<'a> {
                 }
                 Expr::Equal { word, bytes } => self.bytes(*word, bytes.len()) == bytes,
                 Expr::NotZero(word) => self.number(*word) != 0,
-                Expr::Number { value, to } => self.put_number(*to, *value),
                 Expr::In { set, key } => self.find(*set, *key).is_some(),
                 Expr::Map { map, key, to } => match self.find(*map, *key) {
                     Some(Value::Data(data)) => self.put(*to, &data),

@@ -20,6 +20,11 @@ pub mod shared;
 pub mod skeleton;
 pub mod table;
 
+#[cfg(feature = "nftables")]
+mod netlink;
+#[cfg(feature = "nftables")]
+pub mod nftables;
+
 pub use plane::{DataPlane, Implicit, Status, VipStatus};
 pub use service::{Affinity, Entry, Family, Problem, Protocol, ServiceKey, Snapshot};
 pub use shared::SharedChain;

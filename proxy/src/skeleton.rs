@@ -132,15 +132,13 @@ pub enum Expr {
     Equal { word: Word, bytes: Vec<u8> },
     /// Matches if the word is not 0.
     NotZero(Word),
-    /// The word becomes that number.
-    Number { value: u32, to: Word },
     /// Matches if the set has the key at the word.
     In { set: Set, key: Word },
     /// Matches if the map has the key at the word; its data go to `to`.
     Map { map: Set, key: Word, to: Word },
     /// Matches if the map has the key at the word; its verdict is carried out.
     VerdictMap { map: Set, key: Word },
-    /// A random number below `below`.
+    /// A random number below `below`; so 0 where that is 1.
     Random { below: u32, to: Word },
     /// Hash of `len` bytes from a word, with our [`SEED`](crate::shared::SEED), scaled to a number below `below`.
     Hash { from: Word, len: u32, below: u32, to: Word },
@@ -410,7 +408,7 @@ impl Rules {
             // A slot can go between the two look-ups of one packet, when the service shrinks in this very moment.
             rule(
                 "that slot has just gone",
-                all_of![self.service_key(), [Expr::Number { value: 0, to: slot }], translate()],
+                all_of![self.service_key(), [Expr::Random { below: 1, to: slot }], translate()],
             ),
         ]
     }

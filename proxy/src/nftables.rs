@@ -1,0 +1,330 @@
+//! The table in the kernel, over netlink. Needs CAP_NET_ADMIN in the network namespace, and no `nft` binary.
+
+mod attr;
+mod dump;
+mod encode;
+mod expr;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+use crate::TABLE;
+use crate::netlink::{Socket, TransactError, attribute, path, string};
+use crate::service::{Family, Snapshot};
+use crate::skeleton::{Counter, Mode};
+use crate::table::{Op, Table, VipChange};
+use dump::Found;
+use encode::Encoder;
+
+/// Kernel settings of the network namespace, beside forwarding, that the rules rely on: name and value. Setting them is
+/// left to whoever starts the router.
+///
+/// - `fwmark_reflect`: the kernel looks for a route before our rules see what it sends of its own. The answer to a
+///   ping or a refusal takes over the mark of what it answers, and with it the learned routes. Without it such answers
+///   need a route in the main table as well, for IPv6 even one by the interface that the ping came in on.
+/// - `nf_conntrack_tcp_be_liberal`: a late packet of a connection must not count as invalid. It would not be
+///   translated back and meet the gateway's own TCP, which would reset the endpoint's connection.
+pub const SYSCTLS: [(&str, &str); 3] = [
+    ("net.ipv4.fwmark_reflect", "1"),
+    ("net.ipv6.fwmark_reflect", "1"),
+    ("net.netfilter.nf_conntrack_tcp_be_liberal", "1"),
+];
+
+/// Our tables in the network namespace of the thread that opened this.
+///
+/// Every call is carried out when it returns. [`Nftables::apply`] adopts at first what is found, changes only what is
+/// different, and makes the tables anew in one transaction each if they are not as they should be.
+#[derive(Debug)]
+pub struct Nftables {
+    socket: Socket,
+    mode: Mode,
+    /// Mirrors of the tables; absent until read.
+    tables: BTreeMap<Family, Table>,
+}
+
+/// Why the kernel is not as wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The kernel refused to show the table.
+    #[error("cannot read the nftables table of {0}: {1}")]
+    Read(&'static str, io::Error),
+    /// The kernel refused a change; nothing of that change was done.
+    #[error("cannot write the nftables table of {0}: {1}")]
+    Write(&'static str, io::Error),
+}
+
+/// What a call had to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Number of element changes and shared chains made.
+    pub changes: usize,
+    /// Tables of ours that were not as they should be, and were made anew.
+    pub replaced: usize,
+}
+
+impl Nftables {
+    /// Opens the way to the kernel; touches nothing yet.
+    pub fn open(mode: Mode) -> io::Result<Self> {
+        Ok(Nftables { socket: Socket::open()?, mode, tables: BTreeMap::new() })
+    }
+
+    /// Brings the kernel to what is wanted. `progress` is called after each transaction that was acknowledged, with
+    /// the VIPs that it concerned: they are in place then, as [`Nftables::tables`] has them.
+    pub fn apply(
+        &mut self,
+        wanted: &Snapshot,
+        mut progress: impl FnMut(&Self, &[VipChange]),
+    ) -> Result<Applied, ApplyError> {
+        let mut applied = Applied::default();
+        let mut outcome = Ok(());
+        for family in Family::ALL {
+            // A family that the kernel does not have must not stop the other one.
+            if let Err(error) = self.apply_family(family, wanted, &mut progress, &mut applied) {
+                self.tables.remove(&family);
+                let needless = wanted.vips_of(family).next().is_none();
+                outcome = if needless && unsupported(&error) { outcome } else { outcome.and(Err(error)) };
+            }
+        }
+        outcome.map(|()| applied)
+    }
+
+    /// As [`Nftables::apply`] for some VIPs alone, in one transaction for each family, where it is known that nothing
+    /// else has changed: takes as long with many services as with few.
+    pub fn apply_vips(&mut self, wanted: &Snapshot, vips: &[IpAddr]) -> Result<Applied, ApplyError> {
+        let wanted = self.in_mode(wanted);
+        let mut applied = Applied::default();
+        for family in Family::ALL {
+            let Some(table) = self.tables.get(&family) else { continue };
+            let changes = table.diff_vips(&wanted, vips.iter().copied());
+            if changes.is_empty() {
+                continue;
+            }
+            let written = self.write(family, &[], &changes);
+            if let Err(TransactError::OutOfStep(_)) = written {
+                self.tables.remove(&family);
+                self.apply_family(family, &wanted, &mut |_, _| {}, &mut applied)?;
+            } else {
+                written.map_err(|error| ApplyError::Write(name(family), error.into()))?;
+                applied.changes += changes.iter().map(|change| change.ops.len()).sum::<usize>();
+            }
+        }
+        Ok(applied)
+    }
+
+    /// The tables as the kernel has acknowledged them.
+    pub fn tables(&self) -> &BTreeMap<Family, Table> {
+        &self.tables
+    }
+
+    /// Forgets what is known of the tables: they are read again when next something is applied.
+    pub fn forget(&mut self) {
+        self.tables.clear();
+    }
+
+    /// Deletes our tables. That they are not there is no error.
+    pub fn remove_all(&mut self) -> io::Result<()> {
+        self.tables.clear();
+        for family in Family::ALL {
+            let outcome = self.socket.transact(|writer| Encoder::new(writer, family).delete_table());
+            match outcome {
+                Ok(()) | Err(TransactError::OutOfStep(_)) => {}
+                Err(TransactError::Io(error)) if is_unsupported(&error) => {}
+                Err(TransactError::Io(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets counted since the tables were made, both families together.
+    pub fn counters(&mut self) -> io::Result<BTreeMap<Counter, u64>> {
+        let mut counters: BTreeMap<Counter, u64> = BTreeMap::new();
+        for family in Family::ALL {
+            let mut requests = crate::netlink::Writer::default();
+            requests.message(encode::head(family, libc::NFT_MSG_GETOBJ, libc::NLM_F_DUMP), |writer| {
+                writer.string(attr::OBJ_TABLE, TABLE);
+            });
+            let answer = self.socket.ask(&requests, |message| {
+                if attribute(message.body, attr::OBJ_TABLE).and_then(string) != Some(TABLE) {
+                    return;
+                }
+                let name = attribute(message.body, attr::OBJ_NAME).and_then(string);
+                let Some(counter) = Counter::ALL.into_iter().find(|counter| Some(counter.name()) == name)
+                else {
+                    return;
+                };
+                let packets = path(message.body, &[attr::OBJ_DATA, attr::COUNTER_PACKETS]);
+                let packets =
+                    packets.and_then(|bytes| bytes.first_chunk()).map_or(0, |b| u64::from_be_bytes(*b));
+                *counters.entry(counter).or_default() += packets;
+            });
+            match answer {
+                Err(error) if !is_unsupported(&error) && error.raw_os_error() != Some(libc::ENOENT) => {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(counters)
+    }
+
+    /// A socket that hears of changes to our tables by others.
+    pub(crate) fn watch(&self) -> io::Result<Socket> {
+        Socket::watch(&self.socket)
+    }
+
+    fn apply_family(
+        &mut self,
+        family: Family,
+        wanted: &Snapshot,
+        progress: &mut impl FnMut(&Self, &[VipChange]),
+        applied: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        let wanted = self.in_mode(wanted);
+        if !self.tables.contains_key(&family) {
+            self.adopt(family, &wanted, progress, applied)?;
+        }
+        match self.change(family, &wanted, progress, applied) {
+            Err(TransactError::OutOfStep(error)) => {
+                tracing::warn!(family = name(family), %error, "nftables table is made anew");
+                self.replace(family, &wanted, progress, applied)
+            }
+            other => other.map_err(TransactError::into),
+        }
+        .map_err(|error| ApplyError::Write(name(family), error))
+    }
+
+    /// Takes the table that is there as ours, or makes it.
+    fn adopt(
+        &mut self,
+        family: Family,
+        wanted: &Snapshot,
+        progress: &mut impl FnMut(&Self, &[VipChange]),
+        applied: &mut Applied,
+    ) -> Result<(), ApplyError> {
+        let found = dump::read(&mut self.socket, family, self.mode)
+            .map_err(|error| ApplyError::Read(name(family), error))?;
+        let outcome = match found {
+            Found::Ours(table) => {
+                self.tables.insert(family, table);
+                progress(self, &[]);
+                return Ok(());
+            }
+            // Nothing is in use, so the empty table may come first and the rest VIP by VIP.
+            Found::Nothing => self.replace(family, &Snapshot::default(), progress, &mut Applied::default()),
+            Found::Other(why) => {
+                tracing::warn!(family = name(family), %why, "nftables table is made anew");
+                self.replace(family, wanted, progress, applied)
+            }
+        };
+        outcome.map_err(|error| ApplyError::Write(name(family), error))
+    }
+
+    /// Makes the table with all its elements in one transaction, in the place of what is there.
+    fn replace(
+        &mut self,
+        family: Family,
+        wanted: &Snapshot,
+        progress: &mut impl FnMut(&Self, &[VipChange]),
+        applied: &mut Applied,
+    ) -> io::Result<()> {
+        let mut table = Table::new(family);
+        let outside = table.diff_outside(wanted);
+        let changes = table.diff(wanted);
+        let mode = self.mode;
+        self.socket.transact(|writer| {
+            let mut encoder = Encoder::new(writer, family);
+            encoder.replace_table(mode);
+            encoder.changes(all_ops(&outside, &changes));
+        })?;
+        table.record(all_ops(&outside, &changes));
+        self.tables.insert(family, table);
+        applied.replaced += 1;
+        applied.changes += all_ops(&outside, &changes).count();
+        progress(self, &changes);
+        Ok(())
+    }
+
+    /// Changes what is different, some VIPs in each transaction.
+    fn change(
+        &mut self,
+        family: Family,
+        wanted: &Snapshot,
+        progress: &mut impl FnMut(&Self, &[VipChange]),
+        applied: &mut Applied,
+    ) -> Result<(), TransactError> {
+        let Some(table) = self.tables.get(&family) else { return Ok(()) };
+        let (mut outside, changes) = (table.diff_outside(wanted), table.diff(wanted));
+        let mut rest = changes.as_slice();
+        while !(outside.is_empty() && rest.is_empty()) {
+            let (some, later) = rest.split_at(transaction_len(rest));
+            self.write(family, &outside, some)?;
+            applied.changes += all_ops(&outside, some).count();
+            progress(self, some);
+            outside.clear();
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// One transaction.
+    fn write(&mut self, family: Family, outside: &[Op], changes: &[VipChange]) -> Result<(), TransactError> {
+        self.socket.transact(|writer| Encoder::new(writer, family).changes(all_ops(outside, changes)))?;
+        if let Some(table) = self.tables.get_mut(&family) {
+            table.record(all_ops(outside, changes));
+        }
+        Ok(())
+    }
+
+    /// What of a snapshot the mode has a place for.
+    fn in_mode<'s>(&self, wanted: &'s Snapshot) -> std::borrow::Cow<'s, Snapshot> {
+        match self.mode {
+            Mode::Services => std::borrow::Cow::Borrowed(wanted),
+            Mode::MarksOnly => {
+                std::borrow::Cow::Owned(Snapshot { vips: wanted.vips.clone(), ..Snapshot::default() })
+            }
+        }
+    }
+}
+
+/// How many of the changes go into the next transaction: VIPs are in place sooner if they need not wait for all others,
+/// and a transaction has its own cost.
+fn transaction_len(changes: &[VipChange]) -> usize {
+    let mut ops = 0;
+    let fit = changes.iter().take_while(|change| {
+        let fits = ops < OPS_PER_TRANSACTION;
+        ops += change.ops.len();
+        fits
+    });
+    fit.count()
+}
+
+fn all_ops<'a>(outside: &'a [Op], changes: &'a [VipChange]) -> impl Iterator<Item = &'a Op> {
+    outside.iter().chain(changes.iter().flat_map(|change| &change.ops))
+}
+
+fn name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+fn unsupported(error: &ApplyError) -> bool {
+    let (ApplyError::Read(_, error) | ApplyError::Write(_, error)) = error;
+    is_unsupported(error)
+}
+
+/// Whether the kernel does not have the family at all.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP))
+}
+
+impl From<TransactError> for io::Error {
+    fn from(error: TransactError) -> Self {
+        let (TransactError::OutOfStep(error) | TransactError::Io(error)) = error;
+        error
+    }
+}
+
+const OPS_PER_TRANSACTION: usize = 4096;
