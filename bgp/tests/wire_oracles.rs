@@ -103,8 +103,8 @@ fn is_known(code: u8, flags: u8, value: &[u8], as4: bool, ours: Verdict, theirs:
         // It follows RFC 9774, which has AS_SET withdrawn, and has no confederation segments at all.
         (2, Keep, Withdraw) => !only_sequences(value, if as4 { 4 } else { 2 }),
         (17, Keep, Withdraw) => !only_sequences(value, 4),
-        // It takes next hops of 0/8 other than 0.0.0.0.
-        (3, Withdraw, Keep) => value[0] == 0,
+        // It takes next hops of 0/8 other than 0.0.0.0, and of 240/4.
+        (3, Withdraw, Keep) => matches!(value[0], 0 | 240..),
         // RFC 7606 section 3 (c) and (f) both speak of the flags of these; it follows (c), we and FRR follow (f).
         (6 | 7, Keep, Withdraw) => flags & 0xc0 != if code == 6 { 0x40 } else { 0xc0 },
         // The same for AS4_AGGREGATOR, whose RFC 6793 section 6 discards.
