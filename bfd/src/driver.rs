@@ -1,4 +1,4 @@
-//! The UDP driver: a thread of its own that gives an [`Endpoint`] its clock and its sockets (RFC 5881).
+//! The UDP driver: a thread of its own that gives an [`Endpoint`](crate::Endpoint) its clock and its sockets (RFC 5881).
 //!
 //! It is a plain thread and not a task, so that a busy runtime around it cannot delay a packet. It owns all sessions;
 //! a [`Handle`] sends it commands, and it reports events through a function.
@@ -40,6 +40,8 @@ impl Default for Options {
 }
 
 /// Starts the thread, without sessions, in the network namespace of the calling thread.
+///
+/// Each session needs a file descriptor, each interface one for each address family on it.
 ///
 /// `on_event` is called on that thread for every change. It must return at once, and must not call the [`Handle`].
 ///
@@ -84,12 +86,15 @@ impl Handle {
     }
 
     /// Takes all sessions down administratively and tells the remote systems so, which then do not take it for a
-    /// failure of the path. For a system that is about to leave: there is no way back.
+    /// failure of the path (RFC 5880 section 6.8.16). For a system that is about to leave: there is no way back. Leave
+    /// the thread running for a detection time, in case the first packet gets lost. BIRD 2 takes a BGP session down
+    /// on AdminDown all the same, so end that one in its own way first.
     pub fn admin_down_all(&self) {
         self.send(Command::AdminDown);
     }
 
-    /// All configured sessions in the order of their keys; none if the thread is gone.
+    /// All configured sessions in the order of their keys; none if the thread is gone. Blocks until the thread
+    /// answers, commonly well under a millisecond.
     pub fn views(&self) -> Vec<SessionView> {
         self.snapshot().sessions
     }
