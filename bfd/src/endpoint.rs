@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::config::Config;
 use crate::packet::{DecodeError, Discriminator, Packet};
-use crate::session::{Change, Config, Session};
+use crate::session::{Change, Session};
 use crate::view::SessionView;
 
 /// What names a session from outside: a single-hop session is one remote address on one interface (RFC 5881

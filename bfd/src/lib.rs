@@ -34,15 +34,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod config;
 #[cfg(feature = "driver")]
 pub mod driver;
 mod endpoint;
 mod negotiation;
 mod packet;
+mod remote;
 mod session;
 mod view;
 
+pub use config::Config;
 pub use endpoint::{Datagram, Discard, Endpoint, Event, SessionConfig, SessionKey, Transmit};
 pub use packet::{DecodeError, Diag, Discriminator, PACKET_LEN, Packet, State};
-pub use session::{Change, Config, Session};
+pub use session::{Change, Session};
 pub use view::{SessionView, View};

@@ -1,26 +1,13 @@
 //! One BFD session in asynchronous mode (RFC 5880 section 6.8), without socket or clock.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 
-use crate::negotiation::{Negotiation, Parameters};
+use crate::config::Config;
+use crate::negotiation::Negotiation;
 use crate::packet::{Diag, Discriminator, Packet, State};
+use crate::remote::Remote;
 use crate::view::View;
-
-/// What an operator sets for a session. Any of it may change while the session is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
-    /// Interval at which to transmit while Up, if the remote system can receive so fast. From 1 ms to about 71
-    /// minutes (2^32 - 1 us); what lies outside is read as the nearer bound. In every other state it is at least 1 s.
-    pub desired_min_tx: Duration,
-    /// Least interval at which packets can be received. Same range.
-    pub required_min_rx: Duration,
-    /// How many packets in a row the remote system may miss before it takes the session down.
-    pub detect_mult: NonZeroU8,
-    /// Whether to wait for the remote system's first packet before the first of our own (RFC 5880 section 6.1).
-    pub passive: bool,
-}
 
 /// A change of a session that its user wants to know.
 ///
@@ -71,21 +58,6 @@ pub struct Session {
     poll_due: bool,
     changes: VecDeque<Change>,
     counters: Counters,
-}
-
-/// What the remote system said of itself.
-#[derive(Debug)]
-struct Remote {
-    /// bfd.RemoteDiscr; `None` while the remote system is not heard.
-    discriminator: Option<Discriminator>,
-    state: State,
-    diag: Diag,
-    demand: bool,
-    /// bfd.RemoteMinRxInterval, in microseconds.
-    required_min_rx: u32,
-    /// In microseconds.
-    desired_min_tx: u32,
-    detect_mult: NonZeroU8,
 }
 
 #[derive(Debug, Default)]
@@ -390,61 +362,10 @@ fn after_packet(state: State, received: State) -> Option<State> {
     }
 }
 
-impl Config {
-    fn parameters(&self, state: State) -> Parameters {
-        let micros = |interval: Duration| {
-            interval.clamp(MIN_INTERVAL, MAX_INTERVAL).as_micros().try_into().unwrap_or(u32::MAX)
-        };
-        let desired_min_tx = micros(self.desired_min_tx);
-        Parameters {
-            desired_min_tx: if state == State::Up { desired_min_tx } else { desired_min_tx.max(SLOW) },
-            required_min_rx: micros(self.required_min_rx),
-            detect_mult: self.detect_mult,
-        }
-    }
-}
-
-impl Remote {
-    /// The initial values of RFC 5880 section 6.8.1.
-    fn unknown() -> Self {
-        Self {
-            discriminator: None,
-            state: State::Down,
-            diag: Diag::NONE,
-            demand: false,
-            required_min_rx: 1,
-            desired_min_tx: 0,
-            detect_mult: NonZeroU8::MIN,
-        }
-    }
-
-    fn of(packet: &Packet) -> Self {
-        Self {
-            discriminator: Some(packet.my_discriminator),
-            state: packet.state,
-            diag: packet.diag,
-            demand: packet.demand,
-            required_min_rx: packet.required_min_rx,
-            desired_min_tx: packet.desired_min_tx,
-            detect_mult: packet.detect_mult,
-        }
-    }
-
-    /// Starts over, as with a new remote system, whose wish for silence is not known either. Its last word on its
-    /// state stays: one that an operator took down may fall silent, and is still not a failed path.
-    fn forget(&mut self) {
-        *self = Self { state: self.state, diag: self.diag, ..Self::unknown() };
-    }
-}
-
 fn micros(interval: u32) -> Duration {
     Duration::from_micros(interval.into())
 }
 
-/// Least bfd.DesiredMinTxInterval while not Up, in microseconds (RFC 5880 section 6.8.3).
-const SLOW: u32 = 1_000_000;
-const MIN_INTERVAL: Duration = Duration::from_millis(1);
-const MAX_INTERVAL: Duration = Duration::from_micros(u32::MAX as u64);
 /// A quarter of the interval, in ten-thousandths of it.
 const JITTER_STEPS: u32 = 2500;
 

@@ -9,9 +9,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::config::Config;
 use crate::endpoint::SessionKey;
 use crate::packet::{Diag, State};
-use crate::session::{Change, Config};
+use crate::session::Change;
 
 /// A thread in a network namespace of its own, which ends with it.
 struct Namespace {

@@ -1,3 +1,5 @@
+use std::num::NonZeroU8;
+
 use super::*;
 
 /// A session under a clock of its own, with the remote system played by hand.
