@@ -319,6 +319,8 @@ impl<'a> Walk<'a> {
                     let hash = jhash(self.bytes(*from, *len as usize), crate::shared::SEED);
                     self.put_number(*to, scale(hash, *below))
                 }
+                // The fake's main table has a default route.
+                Expr::NoRouteBack(_) => false,
                 Expr::Count(_) => true,
                 Expr::Dnat { address, port } => {
                     let port = self.bytes(*port, 2);

@@ -142,6 +142,8 @@ pub enum Expr {
     Random { below: u32, to: Word },
     /// Hash of `len` bytes from a word, with our [`SEED`](crate::shared::SEED), scaled to a number below `below`.
     Hash { from: Word, len: u32, below: u32, to: Word },
+    /// Matches if an unmarked packet to this one's source would find no route.
+    NoRouteBack(Word),
     /// Counts the packet.
     Count(Counter),
     /// New destination.
@@ -216,164 +218,114 @@ struct Rules(Family);
 
 impl Rules {
     fn services(&self) -> Skeleton {
-        let from_vip_key = self.service_key();
         Skeleton {
             sets: vec![Set::Vips, Set::Outside, Set::Keep, Set::Services, Set::Targets],
             counters: Counter::ALL.to_vec(),
             chains: vec![
-                base(
-                    "restore",
-                    Kind::Filter,
-                    Hook::Prerouting,
-                    MANGLE,
-                    vec![
-                        rule("reply: by learned routes", all_of![reply(), ct_mark_is_ours(), set_mark()]),
-                        rule(
-                            "a client outside calls a VIP",
-                            all_of![
-                                ct_has(Ct::State, STATE_NEW),
-                                [Expr::InterfaceIn(0), Expr::In { set: Set::Outside, key: 0 }],
-                                self.destination_is_vip(),
-                                set_ct_mark(MARK_MASK, MARK),
-                            ],
-                        ),
-                    ],
-                ),
-                base(
-                    "replies",
-                    Kind::Route,
-                    Hook::Output,
-                    MANGLE,
-                    vec![rule(
-                        "reply made here: by learned routes",
-                        all_of![reply(), ct_mark_is_ours(), set_mark()],
-                    )],
-                ),
-                base(
-                    "inbound",
-                    Kind::Nat,
-                    Hook::Prerouting,
-                    NAT_DESTINATION,
-                    vec![
-                        rule(
-                            "the endpoint shall see the client",
-                            all_of![
-                                ct_mark_is_ours(),
-                                from_vip_key.clone(),
-                                [Expr::In { set: Set::Keep, key: 0 }],
-                                set_ct_mark(MARK_KEEP, MARK_KEEP),
-                            ],
-                        ),
-                        rule(
-                            "a service with endpoints",
-                            all_of![from_vip_key.clone(), [Expr::VerdictMap { map: Set::Services, key: 0 }],],
-                        ),
-                        rule(
-                            "anything else to a VIP",
-                            all_of![self.destination_is_vip(), [Expr::Goto("unserved")]],
-                        ),
-                    ],
-                ),
-                base(
-                    "outbound",
-                    Kind::Nat,
-                    Hook::Output,
-                    NAT_DESTINATION,
-                    vec![
-                        rule(
-                            "a service with endpoints",
-                            all_of![from_vip_key, [Expr::VerdictMap { map: Set::Services, key: 0 }],],
-                        ),
-                        rule(
-                            "anything else to a VIP",
-                            all_of![self.destination_is_vip(), [Expr::Goto("unserved")]],
-                        ),
-                    ],
-                ),
-                base(
-                    "guard",
-                    Kind::Filter,
-                    Hook::Forward,
-                    FILTER,
-                    vec![
-                        rule(
-                            "a reset would end the connection",
-                            all_of![
-                                ct_has(Ct::State, STATE_INVALID),
-                                self.destination_is_vip(),
-                                [Expr::Drop],
-                            ],
-                        ),
-                        rule(
-                            "else it goes round by the default route",
-                            all_of![self.destination_is_vip(), [Expr::Goto("refuse")],],
-                        ),
-                    ],
-                ),
-                base(
-                    "sources",
-                    Kind::Nat,
-                    Hook::Postrouting,
-                    NAT_SOURCE,
-                    vec![
-                        rule(
-                            "the endpoint sees the client",
-                            all_of![ct_mark_is(MARK_MASK | MARK_KEEP, MARK | MARK_KEEP), [Expr::Return],],
-                        ),
-                        rule(
-                            "the endpoint answers us",
-                            all_of![
-                                ct_has(Ct::Status, STATUS_DNAT),
-                                [Expr::Ct { key: Ct::OriginalDestination, to: 0 }],
-                                [Expr::In { set: Set::Vips, key: 0 }, Expr::Masquerade],
-                            ],
-                        ),
-                    ],
-                ),
-                plain(
-                    "unserved",
-                    vec![
-                        rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()]),
-                        rule(
-                            "answer a ping",
-                            all_of![self.echo_request(), [Expr::Count(Counter::Pings), Expr::Redirect]],
-                        ),
-                        rule("refuse the rest", vec![Expr::Goto("refuse")]),
-                    ],
-                ),
-                plain(
-                    "refuse",
-                    vec![
-                        rule("", vec![Expr::Count(Counter::Refused)]),
-                        rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()]),
-                        rule(
-                            "",
-                            vec![
-                                Expr::Protocol(0),
-                                Expr::Equal { word: 0, bytes: vec![PROTOCOL_TCP] },
-                                Expr::Reset,
-                            ],
-                        ),
-                        rule("", vec![Expr::Unreachable]),
-                    ],
-                ),
+                self.restore(),
+                self.replies(),
+                self.inbound(),
+                self.outbound(),
+                self.guard(),
+                self.sources(),
+                self.unserved(),
+                self.refuse(),
             ],
         }
     }
 
     fn marks_only(&self) -> Skeleton {
-        let rules = || {
-            let source_is_vip = [Expr::Source(0), Expr::In { set: Set::Vips, key: 0 }];
-            vec![rule("from a VIP: by learned routes", all_of![source_is_vip, set_mark()])]
-        };
+        let source_is_vip = || [Expr::Source(0), Expr::In { set: Set::Vips, key: 0 }];
+        let rule = || all_of![source_is_vip(), set_mark()];
+        let restore = Chain::base("restore", Kind::Filter, Hook::Prerouting, MANGLE);
+        let replies = Chain::base("replies", Kind::Route, Hook::Output, MANGLE);
         Skeleton {
             sets: vec![Set::Vips],
             counters: Vec::new(),
-            chains: vec![
-                base("restore", Kind::Filter, Hook::Prerouting, MANGLE, rules()),
-                base("replies", Kind::Route, Hook::Output, MANGLE, rules()),
-            ],
+            chains: vec![restore.rule(FROM_VIP, rule()), replies.rule(FROM_VIP, rule())],
         }
+    }
+
+    fn restore(&self) -> Chain {
+        Chain::base("restore", Kind::Filter, Hook::Prerouting, MANGLE)
+            .rule("reply: by learned routes", all_of![reply(), ct_mark_is_ours(), set_mark()])
+            .rule(
+                "a client outside calls a VIP",
+                all_of![
+                    ct_has(Ct::State, STATE_NEW),
+                    [Expr::InterfaceIn(0), Expr::In { set: Set::Outside, key: 0 }],
+                    self.destination_is_vip(),
+                    set_ct_mark(MARK_MASK, MARK),
+                ],
+            )
+    }
+
+    fn replies(&self) -> Chain {
+        Chain::base("replies", Kind::Route, Hook::Output, MANGLE)
+            .rule("reply made here: by learned routes", all_of![reply(), ct_mark_is_ours(), set_mark()])
+    }
+
+    fn inbound(&self) -> Chain {
+        let in_keep = [Expr::In { set: Set::Keep, key: 0 }];
+        let set_keep = set_ct_mark(MARK_KEEP, MARK_KEEP);
+        Chain::base("inbound", Kind::Nat, Hook::Prerouting, NAT_DESTINATION)
+            .rule(
+                "the endpoint shall see the client",
+                all_of![ct_mark_is_ours(), self.service_key(), in_keep, set_keep],
+            )
+            .rule("a service with endpoints", self.to_service())
+            .rule("anything else to a VIP", all_of![self.destination_is_vip(), [Expr::Goto("unserved")]])
+    }
+
+    fn outbound(&self) -> Chain {
+        let ping = all_of![self.destination_is_vip(), self.echo_request(), answer_ping()];
+        Chain::base("outbound", Kind::Nat, Hook::Output, NAT_DESTINATION)
+            .rule("a service with endpoints", self.to_service())
+            .rule("answer a ping", ping)
+            .rule("refuse the rest", all_of![self.destination_is_vip(), [Expr::Goto("refuse")]])
+    }
+
+    fn guard(&self) -> Chain {
+        let invalid = ct_has(Ct::State, STATE_INVALID);
+        Chain::base("guard", Kind::Filter, Hook::Forward, FILTER)
+            .rule(
+                "a reset would end the connection",
+                all_of![invalid, self.destination_is_vip(), [Expr::Drop]],
+            )
+            .rule(
+                "else it goes round by the default route",
+                all_of![self.destination_is_vip(), [Expr::Goto("refuse")]],
+            )
+    }
+
+    fn sources(&self) -> Chain {
+        let original =
+            [Expr::Ct { key: Ct::OriginalDestination, to: 0 }, Expr::In { set: Set::Vips, key: 0 }];
+        let kept = ct_mark_is(MARK_MASK | MARK_KEEP, MARK | MARK_KEEP);
+        Chain::base("sources", Kind::Nat, Hook::Postrouting, NAT_SOURCE)
+            .rule("the endpoint sees the client", all_of![kept, [Expr::Return]])
+            .rule(
+                "the endpoint answers us",
+                all_of![ct_has(Ct::Status, STATUS_DNAT), original, [Expr::Masquerade]],
+            )
+    }
+
+    fn unserved(&self) -> Chain {
+        Chain::plain("unserved")
+            .rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()])
+            .rule("answer a ping", all_of![self.echo_request(), answer_ping()])
+            // To refuse before routing, the kernel needs a route back, and looks for it without the mark.
+            .rule("no route back in main: the guard refuses", vec![Expr::NoRouteBack(0), Expr::Return])
+            .rule("refuse the rest", vec![Expr::Goto("refuse")])
+    }
+
+    fn refuse(&self) -> Chain {
+        let is_tcp = [Expr::Protocol(0), Expr::Equal { word: 0, bytes: vec![PROTOCOL_TCP] }];
+        Chain::plain("refuse")
+            .rule("", vec![Expr::Count(Counter::Refused)])
+            .rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()])
+            .rule("", all_of![is_tcp, [Expr::Reset]])
+            .rule("", vec![Expr::Unreachable])
     }
 
     fn shared(&self, chain: SharedChain) -> Vec<Rule> {
@@ -403,14 +355,11 @@ impl Rules {
                 Expr::Dnat { address: 0, port: self.0.words() },
             ]
         };
-        vec![
-            rule("", all_of![self.service_key(), choose, translate()]),
-            // A slot can go between the two look-ups of one packet, when the service shrinks in this very moment.
-            rule(
-                "that slot has just gone",
-                all_of![self.service_key(), [Expr::Random { below: 1, to: slot }], translate()],
-            ),
-        ]
+        let first = [Expr::Random { below: 1, to: slot }];
+        let chosen = Rule { comment: "", exprs: all_of![self.service_key(), choose, translate()] };
+        // A slot can go between the two look-ups of one packet, when the service shrinks in this very moment.
+        let gone = "that slot has just gone: the first";
+        vec![chosen, Rule { comment: gone, exprs: all_of![self.service_key(), first, translate()] }]
     }
 
     fn service_key(&self) -> Vec<Expr> {
@@ -420,6 +369,10 @@ impl Rules {
             Expr::Protocol(address),
             Expr::Transport { offset: 2, len: 2, to: address + 1 },
         ]
+    }
+
+    fn to_service(&self) -> Vec<Expr> {
+        all_of![self.service_key(), [Expr::VerdictMap { map: Set::Services, key: 0 }]]
     }
 
     fn after_key(&self) -> Word {
@@ -476,17 +429,26 @@ fn set_ct_mark(mask: u32, value: u32) -> [Expr; 3] {
     ]
 }
 
-fn base(name: &'static str, kind: Kind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    Chain { name, base: Some(Base { kind, hook, priority }), rules }
+fn answer_ping() -> [Expr; 2] {
+    [Expr::Count(Counter::Pings), Expr::Redirect]
 }
 
-fn plain(name: &'static str, rules: Vec<Rule>) -> Chain {
-    Chain { name, base: None, rules }
+impl Chain {
+    fn base(name: &'static str, kind: Kind, hook: Hook, priority: i32) -> Self {
+        Chain { name, base: Some(Base { kind, hook, priority }), rules: Vec::new() }
+    }
+
+    fn plain(name: &'static str) -> Self {
+        Chain { name, base: None, rules: Vec::new() }
+    }
+
+    fn rule(mut self, comment: &'static str, exprs: Vec<Expr>) -> Self {
+        self.rules.push(Rule { comment, exprs });
+        self
+    }
 }
 
-fn rule(comment: &'static str, exprs: Vec<Expr>) -> Rule {
-    Rule { comment, exprs }
-}
+const FROM_VIP: &str = "from a VIP: by learned routes";
 
 const MANGLE: i32 = -150;
 const NAT_DESTINATION: i32 = -100;

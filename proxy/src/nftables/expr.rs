@@ -65,6 +65,14 @@ pub(super) fn write(writer: &mut Writer, family: Family, expr: &Expr) {
             writer.number(HASH_SEED, SEED);
             writer.number(HASH_TYPE, HASH_JENKINS);
         }),
+        Expr::NoRouteBack(word) => {
+            expression(writer, "fib", |writer| {
+                writer.number(FIB_DREG, register(*word));
+                writer.number(FIB_RESULT, FIB_RESULT_INTERFACE_OUT);
+                writer.number(FIB_FLAGS, FIB_SOURCE | FIB_PRESENT);
+            });
+            compare(writer, *word, libc::NFT_CMP_EQ, &[0]);
+        }
         Expr::Count(counter) => expression(writer, "objref", |writer| {
             writer.number(OBJREF_IMM_TYPE, OBJECT_COUNTER);
             writer.string(OBJREF_IMM_NAME, counter.name());
@@ -217,6 +225,12 @@ const HASH_MODULUS: u16 = 4;
 const HASH_SEED: u16 = 5;
 const HASH_TYPE: u16 = 7;
 const HASH_JENKINS: u32 = 0;
+const FIB_DREG: u16 = 1;
+const FIB_RESULT: u16 = 2;
+const FIB_FLAGS: u16 = 3;
+const FIB_RESULT_INTERFACE_OUT: u32 = 1;
+const FIB_SOURCE: u32 = 1;
+const FIB_PRESENT: u32 = 1 << 5;
 const OBJREF_IMM_TYPE: u16 = 1;
 const OBJREF_IMM_NAME: u16 = 2;
 const NAT_TYPE: u16 = 1;

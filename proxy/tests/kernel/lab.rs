@@ -50,6 +50,8 @@ impl Lab {
         let lab = Lab { prefix };
         for part in PARTS {
             lab.run("ip", &["netns", "add", &lab.name(part)]);
+            // Addresses are usable at once.
+            lab.sysctl(part, "net.ipv6.conf.default.accept_dad", "0");
         }
         lab.links();
         lab.addresses();
@@ -159,7 +161,7 @@ impl Lab {
     }
 
     pub(crate) fn ping(&self, from: &str, to: &str) -> Result<String, String> {
-        self.command(from, &format!("ping -n -c 1 -W 2 {to}"))
+        self.command(from, &format!("ping -n -c 1 -W 1 {to}"))
     }
 
     fn links(&self) {
@@ -318,4 +320,4 @@ fn enter(namespace: &str) {
 }
 
 const PARTS: [&str; 4] = ["client", "gateway", "endpoints", "sink"];
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);

@@ -151,7 +151,7 @@ fn pings_are_answered_and_what_is_not_served_is_refused_at_once() {
             lab.ip("gateway", "route del default\n-6 route del default");
         }
         for (vip, ..) in FAMILIES {
-            lab.ping("client", vip).unwrap_or_else(|error| panic!("{vip} {main_default}: {error}"));
+            lab.ping("client", vip).unwrap_or_else(|error| panic!("{vip}: {error}"));
             for port in [EMPTY, UNKNOWN] {
                 assert_eq!(
                     lab.tcp("client", &at(vip, port)).unwrap_err().kind(),
