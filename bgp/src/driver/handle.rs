@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct Stopped;
 /// take as a restart; [`Handle::shutdown`] is the polite way.
 pub struct Handle {
     commands: mpsc::Sender<Command>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 type Answer<T> = oneshot::Sender<T>;
@@ -46,7 +47,7 @@ pub(super) enum Command {
 
 impl Handle {
     pub(super) fn new(commands: mpsc::Sender<Command>, thread: JoinHandle<()>) -> Handle {
-        Handle { commands, thread: Some(thread) }
+        Handle { commands, thread: Mutex::new(Some(thread)) }
     }
 
     /// Hands a whole configuration over; done when it is in force and what it changes has been handed to the sockets
@@ -66,13 +67,12 @@ impl Handle {
         self.commands.send(Command::EndSession(key, reason)).await.map_err(|_| Stopped)
     }
 
-    /// As [`Handle::end_session`], from a thread that runs no tasks. Waits while the speaker has many commands before
-    /// it.
+    /// As [`Handle::end_session`], from a thread that runs no tasks, and without waiting.
     ///
     /// # Errors
-    /// The speaker has stopped.
-    pub fn end_session_blocking(&self, key: PeerKey, reason: Reason) -> Result<(), Stopped> {
-        self.commands.blocking_send(Command::EndSession(key, reason)).map_err(|_| Stopped)
+    /// The speaker has stopped, or many commands wait for it.
+    pub fn try_end_session(&self, key: PeerKey, reason: Reason) -> Result<(), Stopped> {
+        self.commands.try_send(Command::EndSession(key, reason)).map_err(|_| Stopped)
     }
 
     /// All peers.
@@ -130,9 +130,11 @@ impl Handle {
 
     /// Ends all sessions with Cease "Administrative Shutdown" and this text, and the thread. Done when the peers have
     /// got it, or two seconds have passed.
-    pub async fn shutdown(mut self, text: &str) {
+    /// Commands after it are refused.
+    pub async fn shutdown(&self, text: &str) {
         let _ = self.ask(|answer| Command::Shutdown(text.to_owned(), answer)).await;
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             // The thread ends as soon as it has answered.
             let _ = thread.join();
         }

@@ -1,0 +1,248 @@
+//! What the router knows, and how a change of it becomes a change of what it does.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use l34_bfd::{Change, SessionKey, State};
+use l34_bgp::config::{Config, Originate, PeerKey};
+use l34_bgp::driver::ForwardingChange;
+use l34_bgp::speaker::{Event, EventKind};
+use l34_plan::router::{self, Intent, Me, StaticIntent, View};
+use l34_plan::snapshot::Objects;
+use l34_source::Snapshot;
+use tracing::{info, warn};
+
+use crate::bfd_link::PathWatch;
+use crate::fib::{Fib, FibChange};
+use crate::history::History;
+use crate::kernel_link::KernelLink;
+use crate::translate::{self, Interfaces};
+
+/// Which Gateway this router plays.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) namespace: String,
+    pub(crate) gateway: String,
+    pub(crate) node_name: String,
+}
+
+/// The parts that do things, each with a thread of its own.
+pub(crate) struct Parts {
+    pub(crate) bgp: Arc<l34_bgp::driver::Handle>,
+    pub(crate) bfd: l34_bfd::driver::Handle,
+    pub(crate) paths: Arc<PathWatch>,
+    pub(crate) kernel: KernelLink,
+}
+
+/// Everything that is known.
+pub(crate) struct App {
+    pub(crate) identity: Identity,
+    pub(crate) parts: Parts,
+    pub(crate) history: History,
+    pub(crate) source_problems: Arc<[l34_source::Problem]>,
+    /// The last plan; nothing before the folder was read once.
+    pub(crate) intent: Option<Intent>,
+    pub(crate) interfaces: Interfaces,
+    pub(crate) fib: Fib,
+    pub(crate) announced: BTreeSet<IpAddr>,
+    objects: Option<Objects>,
+    seen: BTreeSet<String>,
+    bfd_up: BTreeSet<SessionKey>,
+    /// Next hops whose BFD session went Down, until it or the BGP session over it is up again.
+    lost_hops: BTreeSet<(IpAddr, String)>,
+    router_id: Option<Ipv4Addr>,
+    originate: Arc<BTreeMap<IpNet, Originate>>,
+    /// What the speaker was given last.
+    config: Config,
+    bfd_config: Vec<l34_bfd::SessionConfig>,
+    /// Routes are complete: nothing is left over from an earlier router, or every peer has sent its own since.
+    converged: bool,
+}
+
+impl App {
+    pub(crate) fn new(identity: Identity, parts: Parts, router_id: Option<Ipv4Addr>, converged: bool) -> App {
+        App {
+            identity,
+            parts,
+            history: History::default(),
+            source_problems: [].into(),
+            intent: None,
+            interfaces: Interfaces::default(),
+            fib: Fib::default(),
+            announced: BTreeSet::new(),
+            objects: None,
+            seen: BTreeSet::new(),
+            bfd_up: BTreeSet::new(),
+            lost_hops: BTreeSet::new(),
+            router_id,
+            originate: Arc::default(),
+            config: Config::default(),
+            bfd_config: Vec::new(),
+            converged,
+        }
+    }
+
+    /// The folder has changed.
+    pub(crate) fn objects_changed(&mut self, snapshot: Snapshot) -> Option<Config> {
+        self.objects = Some(snapshot.objects);
+        self.source_problems = snapshot.problems;
+        self.replan()
+    }
+
+    /// Interfaces or addresses of this host have changed.
+    pub(crate) fn interfaces_changed(&mut self, interfaces: Interfaces) -> Option<Config> {
+        self.interfaces = interfaces;
+        self.replan()
+    }
+
+    /// A BFD session has changed its state. A neighbour whose operator switched BFD off is not known to be lost
+    /// (RFC 5882 section 4.2).
+    pub(crate) fn bfd_changed(&mut self, key: SessionKey, change: &Change) {
+        let was_up = self.bfd_up.contains(&key);
+        if change.state == State::Up {
+            self.set_lost(&key, false);
+            self.bfd_up.insert(key);
+        } else if !change.remote_admin_down {
+            if was_up {
+                // One message for all routes over this next hop; the routes themselves follow from BGP.
+                self.set_lost(&key, true);
+            }
+            self.bfd_up.remove(&key);
+        }
+        self.reground();
+    }
+
+    fn set_lost(&mut self, key: &SessionKey, lost: bool) {
+        let hop = (key.remote, key.interface.clone());
+        let changed = if lost { self.lost_hops.insert(hop) } else { self.lost_hops.remove(&hop) };
+        if changed {
+            self.parts.kernel.set_down(self.lost_hops.clone());
+        }
+    }
+
+    /// The speaker reports something.
+    pub(crate) fn bgp_event(&mut self, event: &Event) {
+        self.history.note(event);
+        if let (EventKind::Up, Some(PeerKey { address, interface: Some(interface), .. })) = (event.kind, &event.peer) {
+            self.set_lost(&SessionKey { remote: *address, interface: interface.clone() }, false);
+        }
+        if event.kind == EventKind::Converged {
+            self.converged = true;
+            self.parts.kernel.converged();
+        }
+    }
+
+    /// The speaker has learned or lost routes.
+    pub(crate) fn routes_changed(&mut self, changes: Vec<ForwardingChange>) {
+        let changes = self.fib.learned(changes);
+        self.to_kernel(changes);
+    }
+
+    /// Plans anew; the speaker's configuration if it is another one than the last.
+    fn replan(&mut self) -> Option<Config> {
+        let objects = self.objects.as_ref()?;
+        let me = Me {
+            namespace: self.identity.namespace.clone(),
+            gateway: self.identity.gateway.clone(),
+            node_name: self.identity.node_name.clone(),
+            dataplane: router::Dataplane::None,
+            view: View::Own,
+            local_addresses: self.interfaces.values().flat_map(|link| link.addresses.iter().copied()).collect(),
+            seen: self.seen.clone(),
+        };
+        let intent = router::plan(objects, &me);
+        self.seen.clone_from(&intent.seen);
+        self.log_problems(&intent);
+        self.announced = translate::announced(&intent);
+        self.router_id = self.router_id.or_else(|| {
+            let derived = translate::router_id(&intent, &self.interfaces)?;
+            info!(router_id = %derived, "BGP Identifier, from the address of a peer's interface");
+            Some(derived)
+        });
+        self.configure_bfd(&intent);
+        let config =
+            translate::speaker(&intent, &self.interfaces, self.router_id, &self.announced, &mut self.originate);
+        self.history.keep_only(|key| config.peers.contains_key(key));
+        self.intent = Some(intent);
+        self.reground();
+        if self.converged {
+            self.parts.kernel.converged();
+        }
+        self.parts.kernel.set_vips(&self.announced);
+        (config != self.config).then(|| {
+            self.config = config.clone();
+            config
+        })
+    }
+
+    fn configure_bfd(&mut self, intent: &Intent) {
+        let wanted = translate::bfd(intent);
+        let keys: BTreeSet<&SessionKey> = wanted.iter().map(|session| &session.key).collect();
+        self.bfd_up.retain(|key| keys.contains(key));
+        let mut peers: BTreeMap<SessionKey, Vec<PeerKey>> = BTreeMap::new();
+        for peer in intent.peers.iter().filter(|peer| peer.bfd.is_some()) {
+            let key = SessionKey { remote: peer.address, interface: peer.interface.clone() };
+            peers.entry(key).or_default().push(translate::key(peer));
+        }
+        self.parts.paths.set(peers);
+        if wanted != self.bfd_config {
+            self.parts.bfd.configure(wanted.clone());
+            self.bfd_config = wanted;
+        }
+    }
+
+    /// Static routes, own VIPs or interfaces may have changed: routes follow.
+    fn reground(&mut self) {
+        let Some(intent) = &self.intent else { return };
+        let alive = |route: &&StaticIntent| {
+            let key = SessionKey { remote: route.address, interface: route.interface.clone() };
+            route.bfd.is_none() || self.bfd_up.contains(&key)
+        };
+        let statics: Vec<StaticIntent> = intent.statics.iter().filter(alive).cloned().collect();
+        let own_vips = intent.vips.keys().copied().collect();
+        let changes = self.fib.ground(statics, &self.interfaces, own_vips);
+        self.to_kernel(changes);
+    }
+
+    fn to_kernel(&mut self, changes: Vec<FibChange>) {
+        if !changes.is_empty() {
+            self.parts.kernel.update(changes);
+        }
+    }
+
+    /// Whether a static router is usable at present.
+    pub(crate) fn static_alive(&self, route: &StaticIntent) -> bool {
+        let key = SessionKey { remote: route.address, interface: route.interface.clone() };
+        route.bfd.is_none() || self.bfd_up.contains(&key)
+    }
+
+    /// Logs problems that were not there in the last plan.
+    fn log_problems(&self, intent: &Intent) {
+        let old = self.intent.as_ref().map_or(&[][..], |old| &old.problems);
+        for problem in intent.problems.iter().filter(|problem| !old.contains(problem)) {
+            warn!("{problem}");
+        }
+        for problem in old.iter().filter(|problem| !intent.problems.contains(problem)) {
+            info!("mended: {problem}");
+        }
+    }
+
+    /// The configuration with which the speaker drains: everything carries GRACEFUL_SHUTDOWN.
+    pub(crate) fn graceful_shutdown(&mut self) -> Config {
+        self.config.graceful_shutdown = true;
+        self.config.clone()
+    }
+
+    /// The configuration that announces nothing any more.
+    pub(crate) fn withdraw_all(&mut self) -> Config {
+        self.announced.clear();
+        self.config.originate = Arc::default();
+        self.config.clone()
+    }
+}
+
+/// The state as the tasks of the main thread share it. Nobody holds a borrow across an await.
+pub(crate) type Shared = std::rc::Rc<RefCell<App>>;

@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The gateway router: BGP, BFD, kernel routes and VIPs in one process.
+#[derive(Debug, Parser)]
+#[command(name = "l34-router", version, about, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play the router of one Gateway until SIGTERM.
+    Run(Run),
+    /// Show what a running router knows.
+    Show(Show),
+    /// Tell why a VIP is announced or not, or what is with a peer.
+    Explain(Explain),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Folder with the manifests (*.yaml, *.yml, *.json); it is watched.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) manifests: PathBuf,
+    /// Name of the Gateway.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) gateway: String,
+    /// Namespace of the Gateway.
+    #[arg(long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Name of this node, as EndpointSlices name it; the host name by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// What carries the traffic of VIPs.
+    #[arg(long, value_enum, default_value_t = Dataplane::None)]
+    pub(crate) dataplane: Dataplane,
+    /// Where learned routes go.
+    #[arg(long, value_enum, default_value_t = Fib::Kernel)]
+    pub(crate) fib: Fib,
+    /// Unix socket for `show` and `explain`; /run/l34-router/NAMESPACE.GATEWAY.sock by default.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) admin: Option<PathBuf>,
+    /// BGP Identifier; derived from the addresses of the peers' interfaces by default.
+    #[arg(long, value_name = "IPV4")]
+    pub(crate) router_id: Option<Ipv4Addr>,
+    /// How long peers get to look for another way, after the graceful shutdown community and again after the
+    /// withdraws, before the sessions end.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
+    pub(crate) drain_pause: Duration,
+    /// Form of the log on standard error; RUST_LOG filters it.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dataplane {
+    /// None of ours: VIPs are announced, and what answers on them is somebody else's business.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fib {
+    /// Into table 4096 of the kernel.
+    Kernel,
+    /// Nowhere: the kernel is left alone.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// What to show.
+    #[arg(value_enum)]
+    pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+    /// Show at most so many routes of each family.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(crate) limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum What {
+    /// BGP peers and static routers.
+    Peers,
+    /// VIPs, and why those that are not announced are not.
+    Vips,
+    /// Learned and originated routes.
+    Routes,
+    /// BFD sessions.
+    Bfd,
+    /// What is wrong with which object.
+    Problems,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A VIP, the address of a peer, or the name of a GatewayRouter.
+    pub(crate) subject: String,
+    #[command(flatten)]
+    pub(crate) admin: Admin,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Admin {
+    /// Unix socket of the router; the only one in /run/l34-router by default.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) admin: Option<PathBuf>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Aligned columns for people.
+    Text,
+    /// JSON for programs; docs/admin.md has its fields.
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    l34_crds::GoDuration::from(text).value().map_err(|error| error.to_string())
+}

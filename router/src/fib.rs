@@ -1,0 +1,106 @@
+//! Learned and static routes on their way to the kernel: one change at a time, since tables can be large.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use l34_bgp::driver::ForwardingChange;
+use l34_plan::fib::{Ground, LearnedNextHop, OnLink, Route};
+use l34_plan::router::StaticIntent;
+
+use crate::translate::Interfaces;
+
+/// What is known of routes outside the speaker.
+#[derive(Default)]
+pub(crate) struct Fib {
+    /// Learned prefixes; equal sets of next hops are one.
+    learned: BTreeMap<IpNet, Arc<[LearnedNextHop]>>,
+    sets: BTreeMap<Vec<(IpAddr, String)>, Arc<[LearnedNextHop]>>,
+    statics: Vec<StaticIntent>,
+    on_link: OnLink,
+    own_vips: BTreeSet<IpAddr>,
+}
+
+/// A prefix and where it leads from now on; without next hops it is to go.
+pub(crate) type FibChange = (IpNet, Option<Route>);
+
+impl Fib {
+    /// Takes changes of the speaker over and says what the kernel is to have for them.
+    pub(crate) fn learned(&mut self, changes: Vec<ForwardingChange>) -> Vec<FibChange> {
+        changes
+            .into_iter()
+            .map(|(prefix, paths)| {
+                if paths.is_empty() {
+                    self.learned.remove(&prefix);
+                } else {
+                    let hops = self.shared(paths);
+                    self.learned.insert(prefix, hops);
+                }
+                (prefix, self.route(prefix))
+            })
+            .collect()
+    }
+
+    /// Takes over what routes are planned against, and says which prefixes that changes.
+    pub(crate) fn ground(
+        &mut self,
+        statics: Vec<StaticIntent>,
+        interfaces: &Interfaces,
+        own_vips: BTreeSet<IpAddr>,
+    ) -> Vec<FibChange> {
+        let on_link: OnLink = interfaces
+            .iter()
+            .map(|(name, link)| {
+                let own = link.addresses.iter().map(|addr| IpNet::from(*addr));
+                (name.clone(), own.chain(link.on_link.iter().copied()).collect())
+            })
+            .collect();
+        let mut touched: BTreeSet<IpNet> =
+            self.own_vips.symmetric_difference(&own_vips).map(|vip| IpNet::from(*vip)).collect();
+        if self.on_link != on_link {
+            touched.extend(self.learned.keys());
+        }
+        if self.on_link != on_link || self.statics != statics {
+            touched.extend(defaults());
+        }
+        (self.statics, self.on_link, self.own_vips) = (statics, on_link, own_vips);
+        touched.into_iter().map(|prefix| (prefix, self.route(prefix))).collect()
+    }
+
+    /// Where a prefix leads, with what is left out; nothing when there is no route.
+    pub(crate) fn route(&self, prefix: IpNet) -> Option<Route> {
+        let learned = self.learned.get(&prefix).map_or(&[][..], |hops| hops);
+        let ground = Ground { statics: &self.statics, on_link: &self.on_link, own_vips: &self.own_vips };
+        ground.route(prefix, learned).filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
+    }
+
+    /// Every prefix that is learned or static, up to `limit`, with where it leads.
+    pub(crate) fn routes(&self, limit: usize) -> Vec<(IpNet, Route)> {
+        let prefixes: BTreeSet<IpNet> = self.learned.keys().copied().chain(defaults()).collect();
+        prefixes.into_iter().filter_map(|prefix| Some((prefix, self.route(prefix)?))).take(limit).collect()
+    }
+
+    fn shared(&mut self, paths: Vec<l34_bgp::ForwardingPath>) -> Arc<[LearnedNextHop]> {
+        let mut key: Vec<(IpAddr, String)> =
+            paths.iter().map(|path| (path.next_hop, path.interface.clone().unwrap_or_default())).collect();
+        key.sort();
+        if self.sets.len() > 4096 {
+            // Sets of peers long gone; those in use are shared anew as they come by.
+            self.sets.clear();
+        }
+        let fresh = || {
+            let hop = |path: l34_bgp::ForwardingPath| LearnedNextHop {
+                address: path.next_hop,
+                interface: path.interface.unwrap_or_default(),
+                router: path.peer.to_string(),
+            };
+            paths.into_iter().map(hop).collect()
+        };
+        self.sets.entry(key).or_insert_with(fresh).clone()
+    }
+}
+
+fn defaults() -> [IpNet; 2] {
+    [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())]
+}

@@ -1,0 +1,165 @@
+//! The kernel's routes as the rest of the router sees them, with or without leave to change them.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use l34_bgp::net::{Family, FamilySet};
+use l34_kernel::{Handle, NextHop, NextHops, Report, RouteState, RuleMode, Wanted};
+use l34_plan::fib::Route;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::cli::Fib;
+use crate::fib::FibChange;
+use crate::translate::Interfaces;
+
+/// How long removing our routes at the end may take: 64 us a route for a large table, and a second.
+const REMOVE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The kernel, and what it said last.
+pub(crate) struct KernelLink {
+    handle: Handle,
+    /// Whether routes and rules are written.
+    writes: bool,
+    report: Arc<Mutex<Option<Report>>>,
+    vips: Mutex<Option<BTreeSet<IpAddr>>>,
+}
+
+/// What was found and started.
+pub(crate) struct Started {
+    pub(crate) link: KernelLink,
+    pub(crate) interfaces: watch::Receiver<Interfaces>,
+    /// Families for which an earlier router of this namespace left routes: it crashed, and this one resumes.
+    pub(crate) found: FamilySet,
+}
+
+/// Starts the kernel thread. Routes of an earlier router are kept until the peers have sent theirs again.
+///
+/// # Errors
+/// No permission, or a kernel that cannot do it.
+pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
+    let (interfaces, interfaces_seen) = watch::channel(Interfaces::default());
+    let report: Arc<Mutex<Option<Report>>> = Arc::default();
+    let latest = report.clone();
+    let options = l34_kernel::Options { hold_stale: true };
+    let handle = l34_kernel::spawn(
+        options,
+        move |report| {
+            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+            log_news(latest.as_ref(), &report);
+            *latest = Some(report);
+        },
+        move |links| {
+            interfaces.send_replace(links);
+        },
+    )?;
+    let writes = fib == Fib::Kernel;
+    let found = if writes { left_over(&handle) } else { FamilySet::EMPTY };
+    let link = KernelLink { handle, writes, report, vips: Mutex::new(None) };
+    Ok(Started { link, interfaces: interfaces_seen, found })
+}
+
+fn left_over(handle: &Handle) -> FamilySet {
+    let routes = handle.routes().unwrap_or_default();
+    routes.iter().map(|route| Family::of(&route.prefix)).collect()
+}
+
+fn log_news(old: Option<&Report>, new: &Report) {
+    let before = old.map_or(&[][..], |old| &old.problems);
+    for problem in new.problems.iter().filter(|problem| !before.contains(problem)) {
+        warn!("kernel: {}: {}", problem.subject, problem.words);
+    }
+    for problem in before.iter().filter(|problem| !new.problems.contains(problem)) {
+        info!("kernel: {}: mended", problem.subject);
+    }
+}
+
+impl KernelLink {
+    /// Begins with no route wanted; those of an earlier router stay until [`KernelLink::converged`].
+    pub(crate) fn begin(&self) {
+        if self.writes {
+            self.handle.replace(Wanted::default());
+        }
+    }
+
+    /// Changes where prefixes lead.
+    pub(crate) fn update(&self, changes: Vec<FibChange>) {
+        if !self.writes {
+            return;
+        }
+        let mut last: Option<(Vec<NextHop>, NextHops)> = None;
+        let changes = changes.into_iter().map(|(prefix, route)| {
+            let hops: Vec<NextHop> = route.into_iter().flat_map(|route| route.next_hops).map(next_hop).collect();
+            // Prefixes come in runs with the same next hops, which then share one value.
+            let shared = match last.take() {
+                Some((same, shared)) if same == hops => shared,
+                _ => hops.iter().cloned().collect(),
+            };
+            last = Some((hops, shared.clone()));
+            (prefix, (!shared.is_empty()).then_some(shared))
+        });
+        self.handle.update(changes.collect());
+    }
+
+    /// Says which next hops do not answer, ahead of the routes that will follow from it.
+    pub(crate) fn set_down(&self, down: BTreeSet<(IpAddr, String)>) {
+        if self.writes {
+            let hop = |(gateway, interface)| NextHop { gateway, interface };
+            self.handle.set_down(down.into_iter().map(hop).collect());
+        }
+    }
+
+    /// The VIPs from which packets are to leave by our table.
+    pub(crate) fn set_vips(&self, vips: &BTreeSet<IpAddr>) {
+        let mut last = self.vips.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.writes && last.as_ref() != Some(vips) {
+            self.handle.set_rules(RuleMode::SourceRules(vips.clone()));
+            *last = Some(vips.clone());
+        }
+    }
+
+    /// All peers have sent their routes: what an earlier router left and nobody announced goes.
+    pub(crate) fn converged(&self) {
+        if self.writes {
+            self.handle.converged();
+        }
+    }
+
+    /// What the kernel says to a prefix, in words.
+    pub(crate) fn state(&self, prefix: IpNet, route: &Route) -> Option<String> {
+        if !self.writes {
+            return Some("not written (--fib none)".into());
+        }
+        if route.next_hops.is_empty() {
+            return Some("not installed: no next hop can be used".into());
+        }
+        Some(match self.handle.route(prefix)?.state {
+            RouteState::Installed => "installed".into(),
+            RouteState::Waiting(why) => format!("waiting: {why}"),
+            RouteState::Pending(why) => format!("not installed: {why}"),
+        })
+    }
+
+    /// What keeps the kernel from being as wanted.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = report.iter().flat_map(|report| &report.problems);
+        problems.map(|problem| format!("{}: {}", problem.subject, problem.words)).collect()
+    }
+
+    /// Removes all that is ours from the kernel.
+    pub(crate) fn remove_all(&self) {
+        if self.writes
+            && let Err(error) = self.handle.remove_all(REMOVE_LIMIT)
+        {
+            warn!("{error}");
+        }
+    }
+}
+
+fn next_hop(hop: l34_plan::fib::NextHop) -> NextHop {
+    NextHop { gateway: hop.gateway, interface: hop.interface }
+}

@@ -1,0 +1,180 @@
+//! `run`: starts the parts, then lets what happens flow between them until a signal ends it.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use l34_bfd::State;
+use l34_bgp::config::Config;
+use l34_bgp::driver::ForwardingChange;
+use l34_bgp::speaker::{Event, EventKind};
+use l34_kernel::NamespaceLock;
+use l34_source::{FolderWatch, Snapshot};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tracing::{info, info_span, warn};
+
+use crate::app::{App, Identity, Parts, Shared};
+use crate::bfd_link::{self, PathWatch};
+use crate::kernel_link::{self, Started};
+use crate::translate::Interfaces;
+use crate::{admin, cli, drain, settings};
+
+/// Speaker events that may wait for the main loop; more are only logged.
+const EVENTS: usize = 1024;
+/// Batches of learned routes that may wait; while they do, changes wait in the RIB.
+const ROUTE_BATCHES: usize = 16;
+
+/// Runs the router to its end.
+pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
+    let lock = NamespaceLock::take()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = LocalSet::new().block_on(&runtime, play(args));
+    drop(lock);
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// What happens, from all sides.
+struct Inlets {
+    snapshots: watch::Receiver<Option<Snapshot>>,
+    interfaces: watch::Receiver<Interfaces>,
+    routes: mpsc::Receiver<Vec<ForwardingChange>>,
+    bgp_events: mpsc::Receiver<Event>,
+    bfd_events: mpsc::Receiver<l34_bfd::Event>,
+    term: Signal,
+    interrupt: Signal,
+}
+
+async fn play(args: &cli::Run) -> Result<()> {
+    // Signals first: one that comes while starting must end in a drain as well.
+    let (term, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let socket = args.admin.clone().unwrap_or_else(|| admin::default_path(&args.namespace, &args.gateway));
+    let socket = admin::listen(&socket)?;
+
+    let Started { link: kernel, interfaces, found } = kernel_link::start(args.fib)?;
+    let restarted = (!found.is_empty()).then_some(found);
+    if restarted.is_some() {
+        info!("routes of an earlier router are here: resuming with graceful restart");
+    }
+    kernel.begin();
+    let paths = Arc::new(PathWatch::default());
+    let (bfd, bfd_events) = bfd_link::start(paths.clone()).context("cannot start BFD")?;
+    let (bgp_events_in, bgp_events) = mpsc::channel(EVENTS);
+    let (routes_in, routes) = mpsc::channel(ROUTE_BATCHES);
+    let bgp = l34_bgp::driver::spawn(l34_bgp::driver::Options {
+        speaker: l34_bgp::speaker::Options {
+            seed: fastrand::u64(..),
+            track_forwarding: true,
+            restarted,
+            ..l34_bgp::speaker::Options::default()
+        },
+        on_event: Box::new(move |event| {
+            log(&event);
+            let _ = bgp_events_in.try_send(event);
+        }),
+        forwarding: Some(routes_in),
+    });
+    let bgp = Arc::new(bgp.context("cannot start the BGP speaker")?);
+    paths.connect(bgp.clone());
+
+    let identity = Identity {
+        namespace: args.namespace.clone(),
+        gateway: args.gateway.clone(),
+        node_name: args.node_name.clone().unwrap_or_else(settings::host_name),
+    };
+    info!(
+        gateway = format!("{}/{}", identity.namespace, identity.gateway),
+        node = identity.node_name,
+        "router {} starts",
+        env!("CARGO_PKG_VERSION")
+    );
+    let writes_kernel = args.fib == cli::Fib::Kernel;
+    let app: Shared =
+        Rc::new(RefCell::new(App::new(identity, Parts { bgp, bfd, paths, kernel }, args.router_id, restarted.is_none())));
+    tokio::task::spawn_local(admin::serve(socket, app.clone()));
+    let (folder, snapshots) = watch_folder(args.manifests.clone())?;
+
+    let mut inlets = Inlets { snapshots, interfaces, routes, bgp_events, bfd_events, term, interrupt };
+    flow(&app, &mut inlets, writes_kernel).await;
+    drop(folder);
+    drain::drain(&app, args.drain_pause, &mut inlets.term, &mut inlets.interrupt).await;
+    Ok(())
+}
+
+fn watch_folder(folder: PathBuf) -> Result<(FolderWatch, watch::Receiver<Option<Snapshot>>)> {
+    let (publish, snapshots) = watch::channel(None);
+    let watch = FolderWatch::start(folder, move |snapshot| {
+        publish.send_replace(Some(snapshot));
+    });
+    Ok((watch.context("cannot watch the folder of manifests")?, snapshots))
+}
+
+/// Lets what happens flow until a signal asks for the end. A part that has ended is no reason to stop the others: its
+/// channel closes, and its branch with it.
+async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
+    loop {
+        let config: Option<Config> = tokio::select! {
+            biased;
+            _ = inlets.term.recv() => return,
+            _ = inlets.interrupt.recv() => return,
+            Some(event) = inlets.bfd_events.recv() => {
+                log_bfd(&event);
+                app.borrow_mut().bfd_changed(event.key, &event.change);
+                None
+            }
+            Some(changes) = inlets.routes.recv() => {
+                app.borrow_mut().routes_changed(changes);
+                None
+            }
+            Ok(()) = inlets.interfaces.changed() => {
+                let interfaces = inlets.interfaces.borrow_and_update().clone();
+                settings::set(&interfaces, writes_kernel);
+                app.borrow_mut().interfaces_changed(interfaces)
+            }
+            Ok(()) = inlets.snapshots.changed() => {
+                let snapshot = inlets.snapshots.borrow_and_update().clone();
+                snapshot.and_then(|snapshot| app.borrow_mut().objects_changed(snapshot))
+            }
+            Some(event) = inlets.bgp_events.recv() => {
+                app.borrow_mut().bgp_event(&event);
+                None
+            }
+        };
+        if let Some(config) = config {
+            let bgp = app.borrow().parts.bgp.clone();
+            if bgp.configure(config).await.is_err() {
+                warn!("the BGP speaker has stopped");
+                return;
+            }
+        }
+    }
+}
+
+fn log(event: &Event) {
+    let address = event.peer.as_ref().map(ToString::to_string).unwrap_or_default();
+    let span = info_span!("peer", router = event.name, address);
+    let _entered = event.peer.as_ref().map(|_| span.entered());
+    match event.kind {
+        EventKind::Up | EventKind::Converged => info!("{}", event.text),
+        EventKind::EndOfRib => tracing::debug!("{}", event.text),
+        EventKind::Down | EventKind::Failed | EventKind::Warning => warn!("{}", event.text),
+    }
+}
+
+fn log_bfd(event: &l34_bfd::Event) {
+    let change = &event.change;
+    let span = info_span!("bfd", address = %event.key.remote, interface = event.key.interface);
+    let _entered = span.entered();
+    if change.previous == State::Up {
+        let silent = change.last_rx.map(|last| change.at.saturating_duration_since(last));
+        warn!(diag = ?change.diag, remote_admin_down = change.remote_admin_down, silent = ?silent.unwrap_or_default(), "{:?}", change.state);
+    } else if change.state == State::Up {
+        info!("Up");
+    } else {
+        tracing::debug!("{:?}", change.state);
+    }
+}
