@@ -8,7 +8,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help needs packages test unit labs lab check router
+.PHONY: help needs packages test unit labs lab check under-test
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -29,14 +29,16 @@ unit:
 	@tests/setup/needs build
 	cargo test --locked --workspace --exclude l34-lab
 
-labs: needs router
+labs: needs under-test
 	cargo test --locked -p l34-lab -- --test-threads=$(LAB_THREADS)
 
-lab: needs router
+lab: needs under-test
 	cargo test --locked -p l34-lab -- --test-threads=1 --nocapture $(NAME)
 
-router:
+# What the labs run.
+under-test:
 	cargo build --locked -p l34-router
+	cargo build --locked -p l34-bgp --example speaker
 
 check:
 	@tests/setup/needs build

@@ -49,7 +49,7 @@ impl Bird {
         let config = lab.write(&format!("{}-bird.conf", host.name), config);
         let socket = lab.file(&format!("{}-bird.sock", host.name));
         let log = lab.file(&format!("{}-bird.log", host.name));
-        let (process, client) = start(host, &config, &socket, &log);
+        let (process, client) = start(host, &config, &socket, &log, &[]);
         Bird { host: host.clone(), process, config, socket, log, client: RefCell::new(client) }
     }
 
@@ -123,9 +123,7 @@ impl Bird {
     /// Replaces the configuration (`configure`): bird restarts only the protocols that changed.
     #[track_caller]
     pub fn configure(&self, config: &str) {
-        if let Err(error) = std::fs::write(&self.config, config) {
-            panic!("cannot write {}: {error}", self.config.display());
-        }
+        self.write_config(config);
         self.query("configure");
     }
 
@@ -144,9 +142,29 @@ impl Bird {
     /// Starts bird again after [`kill`](Self::kill).
     #[track_caller]
     pub fn start_again(&mut self) {
-        let (process, client) = start(&self.host, &self.config, &self.socket, &self.log);
+        self.start_with(&[]);
+    }
+
+    /// Starts bird again after [`kill`](Self::kill), with another configuration and as one that knows that it restarts
+    /// (`-R`): it tells its graceful restart peers that forwarding went on.
+    #[track_caller]
+    pub fn recover(&mut self, config: &str) {
+        self.write_config(config);
+        self.start_with(&["-R"]);
+    }
+
+    #[track_caller]
+    fn start_with(&mut self, options: &[&str]) {
+        let (process, client) = start(&self.host, &self.config, &self.socket, &self.log, options);
         self.process = process;
         self.client = RefCell::new(client);
+    }
+
+    #[track_caller]
+    fn write_config(&self, config: &str) {
+        if let Err(error) = std::fs::write(&self.config, config) {
+            panic!("cannot write {}: {error}", self.config.display());
+        }
     }
 
     /// The daemon's process, to signal it or to read its log.
@@ -173,9 +191,10 @@ impl Protocol {
 }
 
 #[track_caller]
-fn start(host: &Host, config: &Path, socket: &Path, log: &Path) -> (Process, BirdClient) {
+fn start(host: &Host, config: &Path, socket: &Path, log: &Path, options: &[&str]) -> (Process, BirdClient) {
     let [config, socket_arg] = [config, socket].map(|path| path.display().to_string());
-    let mut process = Process::start(&host.netns, "bird", &["-f", "-c", &config, "-s", &socket_arg], log);
+    let args = [&["-f", "-c", &config, "-s", &socket_arg], options].concat();
+    let mut process = Process::start(&host.netns, "bird", &args, log);
     let what = format!("bird on {} answers", host.name);
     let client = wait_until(START, &what, || {
         if let Err(ended) = process.check_alive() {

@@ -21,9 +21,11 @@ mod gobgp;
 mod lab;
 mod netns;
 mod process;
+mod product;
 mod router;
 mod routes;
 mod segment;
+mod speaker;
 mod vpn;
 mod wait;
 
@@ -36,5 +38,6 @@ pub use process::Process;
 pub use router::Router;
 pub use routes::{NextHop, Route};
 pub use segment::{Link, Segment};
+pub use speaker::Speaker;
 pub use vpn::Vpn;
 pub use wait::{wait_until, within};

@@ -2,6 +2,7 @@
 
 use crate::lab::{Host, Lab};
 use crate::process::Process;
+use crate::product::product;
 use crate::wait::wait_until;
 use serde_json::Value;
 use std::fs;
@@ -81,7 +82,9 @@ impl Router {
     /// `l34-router explain WHAT`.
     #[track_caller]
     pub fn explain(&self, what: &str) -> String {
-        self.host.netns.run(&binary(), &["explain", what, "--admin", &self.socket.display().to_string()])
+        self.host
+            .netns
+            .run(&product("l34-router"), &["explain", what, "--admin", &self.socket.display().to_string()])
     }
 
     /// SIGTERM: drains and ends.
@@ -110,7 +113,7 @@ impl Router {
 #[track_caller]
 fn start(host: &Host, args: &[String], socket: &Path, log: &Path) -> Process {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut process = Process::start(&host.netns, &binary(), &args, log);
+    let mut process = Process::start(&host.netns, &product("l34-router"), &args, log);
     wait_until(START, &format!("l34-router on {} answers", host.name), || {
         if let Err(ended) = process.check_alive() {
             panic!("{ended}");
@@ -122,7 +125,8 @@ fn start(host: &Host, args: &[String], socket: &Path, log: &Path) -> Process {
 
 fn show(host: &Host, socket: &Path, what: &str) -> Result<Value, String> {
     let socket = socket.display().to_string();
-    let text = host.netns.try_run(&binary(), &["show", what, "-o", "json", "--admin", &socket])?;
+    let text =
+        host.netns.try_run(&product("l34-router"), &["show", what, "-o", "json", "--admin", &socket])?;
     serde_json::from_str(&text).map_err(|error| format!("`show {what}`: {error}: {text}"))
 }
 
@@ -134,21 +138,4 @@ fn write(folder: &Path, name: &str, text: &str) {
     if let Err(error) = written {
         panic!("cannot write {name}: {error}");
     }
-}
-
-/// The router under test: `$L34_ROUTER`, else the one beside this test in the build folder.
-#[track_caller]
-fn binary() -> String {
-    if let Ok(path) = std::env::var("L34_ROUTER") {
-        return path;
-    }
-    let test = match std::env::current_exe() {
-        Ok(path) => path,
-        Err(error) => panic!("cannot find this test's own path: {error}"),
-    };
-    // target/debug/deps/labs-0123 -> target/debug/l34-router
-    let profile = test.ancestors().skip(1).find(|dir| !dir.ends_with("deps"));
-    let path = profile.unwrap_or(Path::new("")).join("l34-router");
-    assert!(path.exists(), "{} is missing: `cargo build -p l34-router`, or `make labs`", path.display());
-    path.display().to_string()
 }

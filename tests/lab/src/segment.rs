@@ -49,29 +49,23 @@ impl Link {
     /// Drops every packet in both directions while both ends keep their carrier. Undone by [`join`](Self::join).
     #[track_caller]
     pub fn cut(&self) {
-        let Link { port, cut_table, .. } = self;
-        let rules = format!(
-            "table bridge {cut_table} {{
-                chain in {{ type filter hook prerouting priority -300; iifname {port} drop; }}
-                chain out {{ type filter hook postrouting priority 300; oifname {port} drop; }}
-            }}"
-        );
-        self.switch.run("nft", &[&rules]);
+        self.cut_only("");
     }
 
-    /// Drops every packet towards the host only: it still sends, but hears nothing.
+    /// As [`cut`](Self::cut), for the packets that match only, in nft's words: `ip protocol tcp`.
     #[track_caller]
-    pub fn deafen(&self) {
+    pub fn cut_only(&self, packets: &str) {
         let Link { port, cut_table, .. } = self;
         let rules = format!(
             "table bridge {cut_table} {{
-                chain out {{ type filter hook postrouting priority 300; oifname {port} drop; }}
+                chain in {{ type filter hook prerouting priority -300; iifname {port} {packets} drop; }}
+                chain out {{ type filter hook postrouting priority 300; oifname {port} {packets} drop; }}
             }}"
         );
         self.switch.run("nft", &[&rules]);
     }
 
-    /// Undoes [`cut`](Self::cut) and [`deafen`](Self::deafen).
+    /// Undoes [`cut`](Self::cut) and [`cut_only`](Self::cut_only).
     #[track_caller]
     pub fn join(&self) {
         self.switch.run("nft", &["delete", "table", "bridge", &self.cut_table]);

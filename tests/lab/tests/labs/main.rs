@@ -1,0 +1,5 @@
+//! The labs: the product and the BGP library against real routers. One module per scenario, each with its picture.
+
+mod speaker_interop;
+mod speaker_restart;
+mod speaker_security;
