@@ -46,7 +46,7 @@ struct Member<K> {
     peer: PeerIdx,
     /// Everything before this place of the log has been handed out.
     cursor: u32,
-    /// Length of the log when the member joined: encoded pieces older than that are not for it.
+    /// Length of the log when the member joined, or asked for a refresh: encoded pieces older than that are not for it.
     joined: u32,
     /// Prefixes its former group had announced and this one does not.
     withdraws: Vec<K>,
@@ -118,29 +118,42 @@ impl<K: Key> Group<K> {
         self.members.iter().map(|member| member.peer)
     }
 
-    /// Adds a peer, which will be sent the whole table and then, if it negotiated so, End-of-RIB.
-    pub(crate) fn join(&mut self, peer: PeerIdx, withdraws: Vec<K>, owes_end_of_rib: bool) {
+    /// Adds a peer, which will be sent the whole table and then, if it negotiated so, End-of-RIB. `has_routes`: the
+    /// peer has announced routes to us already. Pieces encoded while it was no member do not tell its own apart.
+    pub(crate) fn join(&mut self, peer: PeerIdx, withdraws: Vec<K>, owes_end_of_rib: bool, has_routes: bool) {
+        if has_routes {
+            self.pieces.clear();
+        }
         let joined = self.log.len() as u32;
         self.members.push(Member { peer, cursor: 0, joined, withdraws, owes_end_of_rib });
     }
 
-    /// Takes a peer out; whether it still owed its End-of-RIB.
-    pub(crate) fn leave(&mut self, peer: PeerIdx) -> bool {
-        let Some(at) = self.members.iter().position(|member| member.peer == peer) else { return false };
-        self.members.swap_remove(at).owes_end_of_rib
+    /// Takes a peer out.
+    pub(crate) fn leave(&mut self, peer: PeerIdx) {
+        self.members.retain(|member| member.peer != peer);
     }
 
-    /// Sends a peer the whole table again (RFC 2918).
+    /// Takes a peer out that goes to another group: all it may have been announced, and whether it is still owed its
+    /// End-of-RIB.
+    pub(crate) fn hand_over(&mut self, peer: PeerIdx, table: &PrefixTable<K>) -> Option<(Vec<K>, bool)> {
+        let at = self.members.iter().position(|member| member.peer == peer)?;
+        let Member { cursor, withdraws, owes_end_of_rib, .. } = self.members.swap_remove(at);
+        let mut held = withdraws;
+        // What is withdrawn here may not have been told to the peer yet.
+        let known = |out: &Out| !out.attrs.is_none() || (out.pos != NOWHERE && out.pos >= cursor);
+        let ids = self.out.iter().enumerate().filter(|(_, out)| known(out)).map(|(id, _)| id as u32);
+        held.extend(ids.map(|id| table.key(PrefixId(id))));
+        held.sort_unstable();
+        held.dedup();
+        Some((held, owes_end_of_rib))
+    }
+
+    /// Sends a peer the whole table again (RFC 2918), as it is now: older pieces are not for it.
     pub(crate) fn refresh(&mut self, peer: PeerIdx) {
+        let joined = self.log.len() as u32;
         if let Some(member) = self.members.iter_mut().find(|member| member.peer == peer) {
-            member.cursor = 0;
+            (member.cursor, member.joined) = (0, joined);
         }
-    }
-
-    /// The prefixes announced at present.
-    pub(crate) fn announced_keys(&self, table: &PrefixTable<K>) -> Vec<K> {
-        let known = self.out.iter().enumerate().filter(|(_, out)| !out.attrs.is_none());
-        known.map(|(id, _)| table.key(PrefixId(id as u32))).collect()
     }
 
     /// Notes what the group announces for a prefix from now on. Takes over one reference of `attrs` and gives back

@@ -268,8 +268,9 @@ impl<K: Key> FamilyRib<K> {
         owes_end_of_rib: bool,
     ) {
         let this = self.group_for(shared, spec);
+        let has_routes = has_routes::<K>(shared, peer);
         if let Some(slot) = &mut self.groups[usize::from(this.0)] {
-            slot.group.join(peer, Vec::new(), owes_end_of_rib);
+            slot.group.join(peer, Vec::new(), owes_end_of_rib, has_routes);
         }
         if let Some(info) = shared.peer_mut(peer) {
             info.group[K::FAMILY.index()] = Some(this);
@@ -283,13 +284,13 @@ impl<K: Key> FamilyRib<K> {
         if slot.group.spec == spec {
             return;
         }
-        let before = slot.group.announced_keys(&self.table);
-        let owes_end_of_rib = slot.group.leave(peer);
+        let Some((held, owes_end_of_rib)) = slot.group.hand_over(peer, &self.table) else { return };
         let this = self.group_for(shared, spec);
+        let has_routes = has_routes::<K>(shared, peer);
         if let Some(slot) = &mut self.groups[usize::from(this.0)] {
             let gone = |key: &K| self.table.find(*key).and_then(|id| slot.group.get(id)).is_none();
-            let withdraws = before.into_iter().filter(gone).collect();
-            slot.group.join(peer, withdraws, owes_end_of_rib);
+            let withdraws = held.into_iter().filter(gone).collect();
+            slot.group.join(peer, withdraws, owes_end_of_rib, has_routes);
         }
         if let Some(info) = shared.peer_mut(peer) {
             info.group[K::FAMILY.index()] = Some(this);
@@ -450,6 +451,11 @@ impl<K: Key> FamilyRib<K> {
         ranked.extend(all.into_iter().filter(|c| !self.candidates.iter().any(|kept| kept.path == c.path)));
         ranked
     }
+}
+
+/// Whether a peer has announced anything.
+fn has_routes<K: Key>(shared: &Shared, peer: PeerIdx) -> bool {
+    shared.peer(peer).is_some_and(|info| info.paths[K::FAMILY.index()] > 0)
 }
 
 /// A next hop of two peers is one way out only when both are on the same interface; link-local addresses repeat.
