@@ -89,7 +89,11 @@ impl Fake {
     /// Another program deletes one of our rules.
     pub fn delete_rule(&mut self, rule: &Rule) {
         if self.fixed.remove(&Fixed::Rule(rule.clone())) {
-            self.events.push_back(Event::RuleGone(RuleSeen { rule: rule.clone(), plain: true }));
+            self.events.push_back(Event::RuleGone(RuleSeen {
+                rule: rule.clone(),
+                plain: true,
+                protocol: PROTOCOL,
+            }));
         }
     }
 
@@ -237,7 +241,9 @@ impl Kernel for Fake {
             object: object.clone(),
         });
         let fixed = self.fixed.iter().map(|fixed| match fixed {
-            Fixed::Rule(rule) => Event::Rule(RuleSeen { rule: rule.clone(), plain: true }),
+            Fixed::Rule(rule) => {
+                Event::Rule(RuleSeen { rule: rule.clone(), plain: true, protocol: PROTOCOL })
+            }
             Fixed::Blackhole(family) => Event::Route(blackhole(*family)),
         });
         let rules = self.other_rules.iter().cloned().map(Event::Rule);

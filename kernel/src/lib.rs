@@ -25,15 +25,33 @@
 use std::ops::Range;
 
 mod backoff;
+#[cfg(feature = "netlink")]
+mod driver;
 mod fake;
 mod fib;
+#[cfg(feature = "netlink")]
+mod handle;
 mod links;
+#[cfg(feature = "netlink")]
+mod lock;
+#[cfg(feature = "netlink")]
+mod netlink;
 mod object;
+#[cfg(feature = "netlink")]
+pub mod sysctl;
+#[cfg(feature = "netlink")]
+mod wake;
 mod wanted;
 
+#[cfg(feature = "netlink")]
+pub use driver::{Options, StartError, spawn};
 pub use fake::Fake;
 pub use fib::{Conflict, Counts, Fib, GroupView, HopView, Problem, Report, RouteState, RouteView, View};
+#[cfg(feature = "netlink")]
+pub use handle::{Handle, RemoveError};
 pub use links::{LinkView, Links};
+#[cfg(feature = "netlink")]
+pub use lock::{LockError, NamespaceLock};
 pub use object::{
     Address, Event, Family, Kernel, Link, NexthopObject, Refusal, Request, RouteSeen, Rule, RuleSeen,
 };

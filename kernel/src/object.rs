@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{BLACKHOLE_PRIORITY, BLACKHOLE_TABLE, MARK, MARK_MASK, PRIORITY, TABLE};
+use crate::{BLACKHOLE_PRIORITY, BLACKHOLE_TABLE, MARK, MARK_MASK, PRIORITY, PROTOCOL, TABLE};
 
 /// The kernel as [`Fib`](crate::Fib)'s driver uses it: the netlink adapter, or the [`Fake`](crate::Fake).
 pub trait Kernel {
@@ -288,11 +288,6 @@ impl Rule {
             from,
         })
     }
-
-    /// True when priority and table are those of the router.
-    pub(crate) fn is_ours(&self) -> bool {
-        matches!((self.priority, self.table), (PRIORITY, TABLE) | (BLACKHOLE_PRIORITY, BLACKHOLE_TABLE))
-    }
 }
 
 impl fmt::Display for Rule {
@@ -315,4 +310,16 @@ pub struct RuleSeen {
     pub rule: Rule,
     /// False when it has another action than a table, or selects by more than [`Rule`] can say.
     pub plain: bool,
+    /// Route protocol of its maker.
+    pub protocol: u8,
+}
+
+impl RuleSeen {
+    /// True when the router may have made it.
+    pub(crate) fn is_ours(&self) -> bool {
+        let place = (self.rule.priority, self.rule.table);
+        self.plain
+            && self.protocol == PROTOCOL
+            && matches!(place, (PRIORITY, TABLE) | (BLACKHOLE_PRIORITY, BLACKHOLE_TABLE))
+    }
 }

@@ -22,6 +22,8 @@ mod proptests;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "netlink")]
+pub(crate) use assign::latest;
 pub use view::{Conflict, Counts, GroupView, HopView, Problem, Report, RouteState, RouteView, View};
 
 /// The wanted state, a mirror of the kernel's state, and the way from one to the other.
@@ -43,7 +45,8 @@ pub struct Fib {
     down: BTreeSet<NextHop>,
     /// Wanted routes with next hops that the route's family cannot have.
     invalid: BTreeSet<IpNet>,
-    fixed: BTreeSet<Fixed>,
+    /// Rules and blackhole routes; `None` while nobody has said.
+    fixed: Option<BTreeSet<Fixed>>,
     next_hop_id: u32,
     next_group_id: u32,
 
@@ -150,7 +153,7 @@ impl Fib {
             hop_by_id: BTreeMap::new(),
             down: BTreeSet::new(),
             invalid: BTreeSet::new(),
-            fixed: BTreeSet::new(),
+            fixed: None,
             next_hop_id: HOP_IDS.start,
             next_group_id: GROUP_IDS.start,
             mirror: Mirror::default(),
@@ -186,7 +189,7 @@ impl Fib {
         self.assign(changes);
     }
 
-    /// Sets which packets look up our tables.
+    /// Sets which packets look up our tables. Rules found at start stay as they are until the first call.
     pub fn set_rules(&mut self, mode: &RuleMode) {
         let rules: Vec<Rule> = match mode {
             RuleMode::Off => Vec::new(),
@@ -195,12 +198,12 @@ impl Fib {
                 addresses.iter().flat_map(|address| Rule::for_source(*address)).collect()
             }
         };
-        for fixed in std::mem::take(&mut self.fixed) {
-            self.backoff.forget(&Subject::Fixed(fixed));
-        }
-        self.fixed = rules.into_iter().map(Fixed::Rule).collect();
+        let mut fixed: BTreeSet<Fixed> = rules.into_iter().map(Fixed::Rule).collect();
         if *mode != RuleMode::Off {
-            self.fixed.extend(Family::BOTH.map(Fixed::Blackhole));
+            fixed.extend(Family::BOTH.map(Fixed::Blackhole));
+        }
+        for before in self.fixed.replace(fixed).into_iter().flatten() {
+            self.backoff.forget(&Subject::Fixed(before));
         }
         self.dirty.fixed = true;
     }
@@ -228,9 +231,17 @@ impl Fib {
 
     /// Nothing is wanted any more; rules and routes are deleted by the next steps.
     pub fn remove_all(&mut self) {
-        self.hold_stale = false;
         self.set_rules(&RuleMode::Off);
+        self.hold_stale = false;
         self.replace(Wanted::default());
+    }
+
+    /// True when nothing is wanted, and the kernel has nothing of ours.
+    pub fn is_empty(&self) -> bool {
+        self.routes.entries.is_empty()
+            && self.fixed.as_ref().is_none_or(BTreeSet::is_empty)
+            && self.mirror.fixed.is_empty()
+            && self.mirror.nexthops.is_empty()
     }
 
     /// True when the mirror cannot be right: call [`resync`](Self::resync) with a snapshot, not more than about once

@@ -281,31 +281,35 @@ impl Fib {
     }
 
     fn rule(&mut self, seen: RuleSeen, now: Option<Instant>) {
-        if seen.plain && seen.rule.is_ours() {
+        if seen.is_ours() {
             self.fixed_seen(Fixed::Rule(seen.rule), now);
         } else if matches!(seen.rule.priority, PRIORITY | BLACKHOLE_PRIORITY) {
-            self.conflict(Conflict::Rule { rule: seen.rule.to_string() });
+            self.conflict(Conflict::of_rule(&seen));
         }
     }
 
     fn rule_gone(&mut self, seen: &RuleSeen, now: Option<Instant>) {
-        if seen.plain && seen.rule.is_ours() {
+        if seen.is_ours() {
             self.fixed_gone(Fixed::Rule(seen.rule.clone()), now);
         } else {
-            self.mirror.conflicts.remove(&Conflict::Rule { rule: seen.rule.to_string() });
+            self.mirror.conflicts.remove(&Conflict::of_rule(seen));
         }
     }
 
     fn fixed_seen(&mut self, fixed: Fixed, now: Option<Instant>) {
-        if self.mirror.fixed.insert(fixed.clone()) && !self.fixed.contains(&fixed) {
+        if self.mirror.fixed.insert(fixed.clone()) && !self.wants_fixed(&fixed) {
             self.undone(Subject::Fixed(fixed), now);
         }
     }
 
     fn fixed_gone(&mut self, fixed: Fixed, now: Option<Instant>) {
-        if self.mirror.fixed.remove(&fixed) && self.fixed.contains(&fixed) {
+        if self.mirror.fixed.remove(&fixed) && self.wants_fixed(&fixed) {
             self.undone(Subject::Fixed(fixed), now);
         }
+    }
+
+    fn wants_fixed(&self, of: &Fixed) -> bool {
+        self.fixed.as_ref().is_some_and(|fixed| fixed.contains(of))
     }
 
     /// Somebody has changed the object: to be repaired, at once if that is new.

@@ -80,11 +80,11 @@ impl Fib {
     }
 
     fn fixed_step(&mut self, _limit: usize) -> Vec<Request> {
-        if !std::mem::take(&mut self.dirty.fixed) {
+        let (true, Some(wanted)) = (std::mem::take(&mut self.dirty.fixed), &self.fixed) else {
             return Vec::new();
-        }
+        };
         // Blackhole routes sort before rules: they are there before the first rule, and until after the last one.
-        let missing = self.fixed.difference(&self.mirror.fixed);
+        let missing = wanted.difference(&self.mirror.fixed);
         let add =
             missing.filter(|fixed| !self.waits(|| Subject::Fixed((*fixed).clone()))).map(
                 |fixed| match fixed {
@@ -92,7 +92,7 @@ impl Fib {
                     Fixed::Rule(rule) => Request::AddRule(rule.clone()),
                 },
             );
-        let extra = self.mirror.fixed.iter().rev().filter(|fixed| !self.fixed.contains(fixed));
+        let extra = self.mirror.fixed.iter().rev().filter(|fixed| !wanted.contains(fixed));
         let delete =
             extra.filter(|fixed| !self.waits(|| Subject::Fixed((*fixed).clone()))).map(|fixed| match fixed {
                 Fixed::Blackhole(family) => Request::DeleteBlackhole(*family),

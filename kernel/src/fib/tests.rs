@@ -326,7 +326,7 @@ fn an_ipv6_route_with_an_ipv4_next_hop_is_refused_by_name() {
     let mut world = World::new();
     world.update(&[("2001:db8::/32", &[A]), ("1.0.0.0/8", &["fe80::1@net1"])]);
     assert_eq!(world.routes(), ["1.0.0.0/8 via fe80::1@2"], "the other way round is RFC 8950");
-    assert_eq!(world.fib.report(0).problems[0].subject, "2001:db8::/32");
+    assert_eq!(world.fib.report(0).problems[0].subject, "route 2001:db8::/32");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Entry, Fib, Fixed, NONE};
 use crate::backoff::Subject;
-use crate::object::RouteSeen;
+use crate::object::{RouteSeen, RuleSeen};
 use crate::wanted::{NextHop, NextHops};
 
 /// Most problems that are spelled out; the counts tell of the others.
@@ -65,6 +65,8 @@ pub enum Conflict {
     Rule {
         /// The rule as far as it can be told.
         rule: String,
+        /// Route protocol of its maker.
+        protocol: u8,
     },
 }
 
@@ -72,6 +74,10 @@ impl Conflict {
     pub(super) fn of_route(route: &RouteSeen) -> Conflict {
         let RouteSeen { table, prefix, metric, protocol, .. } = *route;
         Conflict::Route { prefix, table, metric, protocol }
+    }
+
+    pub(super) fn of_rule(seen: &RuleSeen) -> Conflict {
+        Conflict::Rule { rule: seen.rule.to_string(), protocol: seen.protocol }
     }
 }
 
@@ -166,19 +172,19 @@ impl Fib {
             words: format!("the kernel refused it: {words}"),
         });
         let invalid = self.invalid.iter().map(|prefix| Problem {
-            subject: prefix.to_string(),
+            subject: format!("route {prefix}"),
             words: "an IPv6 route cannot have an IPv4 next hop".to_owned(),
         });
         let conflicts = self.mirror.conflicts.iter().map(|conflict| match conflict {
             Conflict::Route { prefix, table, metric, protocol } => Problem {
-                subject: prefix.to_string(),
+                subject: format!("route {prefix}"),
                 words: format!(
                     "another program's route (protocol {protocol}, metric {metric}) is in table {table}; it is left alone"
                 ),
             },
-            Conflict::Rule { rule } => Problem {
-                subject: rule.clone(),
-                words: "another program's rule at a priority of ours; it is left alone".to_owned(),
+            Conflict::Rule { rule, protocol } => Problem {
+                subject: format!("rule {rule}"),
+                words: format!("another program's rule (protocol {protocol}) at a priority of ours; it is left alone"),
             },
         });
         let interfaces: BTreeSet<&str> = self.hops.keys().map(|hop| hop.interface.as_str()).collect();
