@@ -32,7 +32,9 @@ pub(crate) async fn drain(app: &Shared, pause: Duration, term: &mut Signal, inte
 
 async fn leave(app: &Shared, pause: Duration) {
     let bgp = app.borrow().parts.bgp.clone();
-    let steps = [app.borrow_mut().graceful_shutdown(), app.borrow_mut().withdraw_all()];
+    let going = app.borrow_mut().graceful_shutdown();
+    let gone = app.borrow_mut().withdraw_all();
+    let steps = [going, gone];
     for config in steps {
         if bgp.configure(config).await.is_err() {
             return;
