@@ -6,20 +6,27 @@
 //!
 //! ```json
 //! { "routerId": "10.99.0.1", "localAs": 65000, "holdTime": 90,
-//!   "peers": [ { "address": "10.99.1.1", "remoteAs": 65100, "passive": true, "export": "all", "import": "none" } ],
+//!   "peers": [ { "address": "10.99.1.1", "remoteAs": 65100, "passive": true, "export": "all", "import": "none",
+//!                "interface": "eth0", "bfd": { "intervalMs": 50, "multiplier": 3 } } ],
 //!   "originate": ["20.0.0.1/32"] }
 //! ```
+//!
+//! The library knows no BFD: with `bfd` this example runs it beside, and ends the session when the path is lost.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU8;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
+use l34_bfd::{SessionConfig, SessionKey, State};
 use l34_bgp::config::{Config, GracefulRestart, MaxPrefix, Md5Key, Originate, PeerConfig, PeerKey, Ttl};
 use l34_bgp::driver;
 use l34_bgp::net::Family;
 use l34_bgp::policy::Policy;
 use l34_bgp::speaker;
+use l34_bgp::wire::Reason;
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -73,6 +80,14 @@ struct Peer {
     max_prefix: Option<u32>,
     #[serde(default = "yes")]
     graceful_restart: bool,
+    bfd: Option<Bfd>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Bfd {
+    interval_ms: u64,
+    multiplier: NonZeroU8,
 }
 
 fn hold_time() -> u16 {
@@ -128,28 +143,59 @@ fn peer(file: &File, peer: &Peer) -> Result<(PeerKey, PeerConfig), Failure> {
     Ok((key, config))
 }
 
-fn read(path: &str) -> Result<Config, Failure> {
+fn bfd(file: &File) -> Vec<SessionConfig> {
+    let session = |peer: &Peer| {
+        let (bfd, interface) = (peer.bfd?, peer.interface.clone()?);
+        let interval = Duration::from_millis(bfd.interval_ms);
+        let config = l34_bfd::Config {
+            desired_min_tx: interval,
+            required_min_rx: interval,
+            detect_mult: bfd.multiplier,
+            passive: false,
+        };
+        Some(SessionConfig { key: SessionKey { remote: peer.address, interface }, local: None, config })
+    };
+    file.peers.iter().filter_map(session).collect()
+}
+
+fn read(path: &str) -> Result<(Config, Vec<SessionConfig>), Failure> {
     let file: File = serde_json::from_slice(&std::fs::read(path)?)?;
     let peers = file.peers.iter().map(|entry| peer(&file, entry)).collect::<Result<BTreeMap<_, _>, _>>()?;
     let originate = file.originate.iter().map(|net| (net.trunc(), Originate::default())).collect();
-    Ok(Config { router_id: file.router_id, peers, originate: Arc::new(originate), ..Config::default() })
+    let config =
+        Config { router_id: file.router_id, peers, originate: Arc::new(originate), ..Config::default() };
+    Ok((config, bfd(&file)))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
     let path = std::env::args().nth(1).ok_or("usage: speaker CONFIG.json")?;
-    let mut config = read(&path)?;
+    let (mut config, mut sessions) = read(&path)?;
     let speaker = driver::spawn(driver::Options {
         speaker: speaker::Options { seed: fastrand::u64(..), ..speaker::Options::default() },
         on_event: Box::new(|event| eprintln!("{} {:?}: {}", event.name, event.kind, event.text)),
         forwarding: None,
     })?;
+    let (lost, mut losses) = tokio::sync::mpsc::channel(64);
+    let paths = l34_bfd::driver::spawn(l34_bfd::driver::Options::default(), move |event| {
+        let change = event.change;
+        if change.previous == State::Up && change.state == State::Down && !change.remote_admin_down {
+            let _ = lost.try_send(event.key);
+        }
+    })?;
     let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let mut interrupt = signal(SignalKind::interrupt())?;
     loop {
-        speaker.configure(config).await?;
+        let peers: Vec<PeerKey> = config.peers.keys().cloned().collect();
+        speaker.configure(config.clone()).await?;
+        paths.configure(sessions.clone());
         tokio::select! {
-            _ = hangup.recv() => config = read(&path)?,
+            _ = hangup.recv() => (config, sessions) = read(&path)?,
+            Some(path) = losses.recv() => {
+                for key in peers.into_iter().filter(|key| key.address == path.remote) {
+                    speaker.end_session(key, Reason::BFD_DOWN).await?;
+                }
+            }
             _ = term.recv() => break,
             _ = interrupt.recv() => break,
         }
