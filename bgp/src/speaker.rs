@@ -187,6 +187,9 @@ enum Timer {
     Deferral,
 }
 
+/// Most events that wait to be taken.
+const MAX_EVENTS: usize = 4096;
+
 /// A BGP speaker without I/O.
 pub struct Speaker {
     config: Config,
@@ -259,7 +262,7 @@ impl Speaker {
         self.actions.pop_front()
     }
 
-    /// The next event. The queue is bounded by what peers can cause: failures and faults are told once a minute each.
+    /// The next event. Where nobody asks, 4,096 wait and older ones are lost.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
@@ -317,7 +320,7 @@ impl Speaker {
                 Timer::Hold(conn) => self.hold_expired(conn, due, now),
                 Timer::Keepalive(conn) => self.keepalive(conn, now),
                 Timer::SendHold(conn) => self.refuse(conn, Reason::SEND_HOLD_TIMER_EXPIRED.into(), now),
-                Timer::RestartTime(no) => self.restart_time_over(no),
+                Timer::RestartTime(no) => self.drop_stale(no, "did not come back in time"),
                 Timer::StaleTime(no) => self.stale_time_over(no, now),
                 Timer::Deferral => self.converge("the peers' End-of-RIB was not awaited any longer"),
             }
@@ -344,7 +347,7 @@ impl Speaker {
         let Some(peer) = self.peers.get(&no) else { return };
         match peer.established {
             Some(conn) => self.drop_session(conn, reason, now),
-            None => self.restart_time_over(no),
+            None => self.drop_stale(no, &reason.to_string()),
         }
     }
 
@@ -405,6 +408,9 @@ impl Speaker {
         let peer = no.and_then(|no| self.peers.get(&no));
         let (key, name) =
             peer.map_or((None, String::new()), |p| (Some(p.key.clone()), p.config.name.clone()));
+        if self.events.len() == MAX_EVENTS {
+            self.events.pop_front();
+        }
         self.events.push_back(Event { peer: key, name, kind, text: text.into() });
     }
 

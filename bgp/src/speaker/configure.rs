@@ -43,8 +43,9 @@ impl Speaker {
             let established: Vec<ConnId> = self.peers.values().filter_map(|peer| peer.established).collect();
             established.into_iter().for_each(|conn| self.resend(conn));
         }
-        if self.listeners() != listeners {
-            self.listen_problems.retain(|listener, _| listeners.contains_key(listener));
+        let wanted = self.listeners();
+        if wanted != listeners {
+            self.listen_problems.retain(|listener, _| wanted.contains_key(listener));
             self.actions.push_back(Action::Listen);
         }
         self.converge_if_complete();
@@ -70,7 +71,9 @@ impl Speaker {
     }
 
     fn configure_router_id(&mut self, now: Instant) {
-        let Some(router_id) = self.config.router_id.filter(|id| *id != self.own.router_id) else { return };
+        // Identifier 0 would identify nobody (RFC 6286 section 2.1).
+        let configured = self.config.router_id.filter(|id| !id.is_unspecified());
+        let Some(router_id) = configured.filter(|id| *id != self.own.router_id) else { return };
         self.own.router_id = router_id;
         for conn in self.conns.keys().copied().collect::<Vec<_>>() {
             self.refuse(conn, Reason::OTHER_CONFIGURATION_CHANGE.into(), now);
@@ -87,9 +90,7 @@ impl Speaker {
         for no in gone {
             self.end_connections(no, &Reason::PEER_DECONFIGURED.into(), now);
             self.forget_routes(no);
-            for timer in [Timer::Retry(no), Timer::RestartTime(no), Timer::StaleTime(no)] {
-                self.timers.cancel(timer);
-            }
+            self.timers.cancel(Timer::Retry(no));
             if let Some(awaited) = &mut self.awaited {
                 awaited.remove(&no);
             }
@@ -124,7 +125,7 @@ impl Speaker {
         let effect = peer.config.effect_of(&config);
         peer.config = config;
         peer.forgive();
-        if effect.reset || effect.recount {
+        if effect.reset || effect.recount || effect.blocked {
             peer.held = None;
         }
         let Effect { reset, blocked, rekey, refresh, resolve, resend, recount } = effect;
@@ -138,6 +139,9 @@ impl Speaker {
             return;
         }
         if reset {
+            if let Some(conn) = peer.established {
+                self.reset_session(conn, now);
+            }
             self.end_connections(no, &Reason::OTHER_CONFIGURATION_CHANGE.into(), now);
             self.forget_routes(no);
         } else {

@@ -188,7 +188,15 @@ impl Speaker {
     /// The peer ended a connection that is not Established.
     pub(super) fn refused(&mut self, id: ConnId, notification: &Notification, now: Instant) {
         let collision = notification.reason() == Reason::CONNECTION_COLLISION_RESOLUTION;
-        let ending = if collision { Ending::Superfluous } else { Ending::Error };
+        let peer = self.conns.get(&id).and_then(|conn| self.peers.get(&conn.peer?));
+        let other_stays = peer
+            .is_some_and(|peer| [peer.outgoing, peer.incoming].into_iter().flatten().any(|conn| conn != id));
+        let ending = match (collision, other_stays) {
+            (true, true) => Ending::Superfluous,
+            // The peer still believes in a session that we know nothing of (any more).
+            (true, false) => Ending::Unreached,
+            (false, _) => Ending::Error,
+        };
         self.end_attempt(id, None, &format!("the peer sent: {notification}"), ending, now);
     }
 
@@ -208,6 +216,10 @@ impl Speaker {
     ) {
         let Some(no) = self.forget_connection(id, notification) else { return };
         let Some(peer) = self.peers.get_mut(&no) else { return };
+        if peer.established.is_some() {
+            // Whatever became of another connection, the peer is up.
+            return;
+        }
         let wait = match ending {
             Ending::Superfluous => {
                 // Should the one that stays come to nothing, we call again.

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::peer::Peer;
 use super::{EventKind, PeerNo, Speaker, Timer};
 use crate::attrs::AttrBuf;
 use crate::fsm::State;
 use crate::fsm::collision::{Direction, winner};
 use crate::fsm::connection::ConnId;
-use crate::fsm::negotiate;
+use crate::fsm::negotiate::{self, Negotiated};
 use crate::net::Family;
 use crate::wire::notification::{Notification, Reason};
 use crate::wire::open::Open;
@@ -15,18 +16,19 @@ use crate::wire::refresh::RouteRefresh;
 use crate::wire::update::{self, Scratch, UpdateParams};
 use crate::wire::{Frame, MessageType, frame, keepalive};
 
-/// A hold timer that is noticed so late says that we were stopped, not that the peer was silent.
+/// A hold timer that is noticed so late says that we were stopped, not that the peer was silent: it is given
+/// [`CATCH_UP`], once.
 const LATE: Duration = Duration::from_millis(500);
 /// Time to read what arrived while we were stopped.
 const CATCH_UP: Duration = Duration::from_secs(1);
+/// How long after a session came up the peer's own call may still be one that collided with ours.
+const COLLISION_WINDOW: Duration = Duration::from_secs(5);
 /// RFC 9687 section 3: eight minutes, or twice the hold time where that is longer.
 const SEND_HOLD: Duration = Duration::from_secs(480);
 
 impl Speaker {
     /// Octets from a connection, in any pieces.
     pub fn received(&mut self, id: ConnId, octets: &[u8], now: Instant) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.heard_at = now;
         let clock_s = self.clock_s(now);
         self.rib.set_clock(clock_s);
         let Some(conn) = self.conns.get_mut(&id) else { return };
@@ -93,7 +95,9 @@ impl Speaker {
     }
 
     fn message(&mut self, id: ConnId, message: &Frame<'_>, scratch: &mut Scratch, now: Instant) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        // Octets alone keep no session up: only whole messages do.
+        conn.heard_at = now;
         let state = conn.state;
         if let Some(peer) = conn.peer.and_then(|no| self.peers.get_mut(&no)) {
             peer.received.count(message.kind as u8, message.len);
@@ -133,7 +137,8 @@ impl Speaker {
             Some(no) => no,
             None => {
                 let by_as = |no: &&PeerNo| {
-                    self.peers.get(no).is_some_and(|peer| peer.config.remote_as == open.peer_as())
+                    let fits = |peer: &Peer| peer.wanted() && peer.config.remote_as == open.peer_as();
+                    self.peers.get(no).is_some_and(fits)
                 };
                 let mut fitting = conn.candidates.iter().filter(by_as);
                 let (Some(no), None) = (fitting.next().copied(), fitting.next()) else {
@@ -153,7 +158,7 @@ impl Speaker {
                 return;
             }
         };
-        if !self.survives_collision(id, no, open, now) {
+        if !self.survives_collision(id, no, &agreed, now) {
             return;
         }
         let hold = agreed.hold_time;
@@ -173,17 +178,16 @@ impl Speaker {
     }
 
     /// Settles which of two connections stays, now that the peer's OPEN came on one of them.
-    fn survives_collision(&mut self, id: ConnId, no: PeerNo, open: &Open, now: Instant) -> bool {
+    fn survives_collision(&mut self, id: ConnId, no: PeerNo, agreed: &Negotiated, now: Instant) -> bool {
         let (Some(conn), Some(peer)) = (self.conns.get(&id), self.peers.get(&no)) else { return false };
         let others = [peer.outgoing, peer.incoming].into_iter().flatten();
         let Some(other) = others.into_iter().find(|other| *other != id) else { return true };
         let Some(other_state) = self.conns.get(&other).map(|other| other.state) else { return true };
-        let local_as = peer.config.local_as;
+        let (local_as, remote_as) = (peer.config.local_as, peer.config.remote_as);
         match other_state {
             State::Established => {
-                // RFC 4724 section 4.2: a peer that opens a new connection has restarted. One that was opened before
-                // the session came up is the loser of a collision instead.
-                let restarted = conn.opened_at > peer.changed_at && self.speaks_graceful_restart(other);
+                let age = conn.opened_at.saturating_duration_since(peer.changed_at);
+                let restarted = self.has_restarted(other, age, agreed);
                 if restarted {
                     self.replace_session(other, now);
                 } else {
@@ -192,7 +196,7 @@ impl Speaker {
                 restarted
             }
             State::OpenConfirm => {
-                let stays = winner((self.own.router_id, local_as), (open.router_id, open.peer_as()));
+                let stays = winner((self.own.router_id, local_as), (agreed.router_id, remote_as));
                 let survives = conn.direction == stays;
                 self.supersede(if survives { other } else { id }, now);
                 survives
@@ -206,6 +210,16 @@ impl Speaker {
         }
         .then(|| self.adopt(id, no))
         .is_some()
+    }
+
+    /// Whether a second connection says that the peer of an Established one has restarted (RFC 4724 section 4.2). One
+    /// that was opened when the session was hardly up (`age`) has more likely lost a collision, unless the peer says in
+    /// so many words that it restarted since.
+    fn has_restarted(&self, established: ConnId, age: Duration, agreed: &Negotiated) -> bool {
+        let before = self.conns.get(&established).and_then(|conn| conn.negotiated.as_ref()?.restart.as_ref());
+        let Some(before) = before else { return false };
+        let says_so = agreed.restart.as_ref().is_some_and(|restart| restart.restarting) && !before.restarting;
+        age > COLLISION_WINDOW || (says_so && !age.is_zero())
     }
 
     /// Makes sure that the peer points at a connection that stays.
@@ -307,7 +321,7 @@ impl Speaker {
         let deadline = conn.heard_at + hold;
         if deadline > now {
             self.timers.set(Timer::Hold(id), deadline);
-        } else if now.saturating_duration_since(due) > LATE {
+        } else if now.saturating_duration_since(due) > LATE && due <= deadline {
             self.timers.set(Timer::Hold(id), now + CATCH_UP);
         } else {
             self.refuse(id, Reason::HOLD_TIMER_EXPIRED.into(), now);

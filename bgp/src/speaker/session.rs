@@ -155,13 +155,15 @@ impl Speaker {
     /// We end the session.
     pub(super) fn end_established(&mut self, id: ConnId, notification: Notification, now: Instant) {
         let keep = self.covers_notifications(id) && outlives(notification.reason());
-        let notification = if self.covers_notifications(id) && !keep && notification.code == 6 {
-            // RFC 8538 section 4: without Hard Reset the peer would keep our routes.
-            Notification::hard_reset(&notification)
-        } else {
-            notification
-        };
+        let notification = if keep { notification } else { self.for_good(id, notification) };
         self.session_down(id, Cause::Sent(notification), keep, now);
+    }
+
+    /// We end the session because our side of it changes, and are back at once: the peer keeps our routes where it can
+    /// (RFC 8538), we forget its own.
+    pub(super) fn reset_session(&mut self, id: ConnId, now: Instant) {
+        let notification = Reason::OTHER_CONFIGURATION_CHANGE.into();
+        self.session_down(id, Cause::Sent(notification), false, now);
     }
 
     /// The peer ends the session.
@@ -172,7 +174,13 @@ impl Speaker {
 
     /// We end the session, and nothing learned from the peer is to be used any more.
     pub(super) fn drop_session(&mut self, id: ConnId, reason: Reason, now: Instant) {
-        self.session_down(id, Cause::Sent(reason.into()), false, now);
+        let notification = self.for_good(id, reason.into());
+        self.session_down(id, Cause::Sent(notification), false, now);
+    }
+
+    /// RFC 8538 section 4: without Hard Reset a peer that covers NOTIFICATIONs would keep our routes.
+    fn for_good(&self, id: ConnId, notification: Notification) -> Notification {
+        if self.covers_notifications(id) { Notification::hard_reset(&notification) } else { notification }
     }
 
     fn session_down(&mut self, id: ConnId, cause: Cause<'_>, keep: bool, now: Instant) {
@@ -191,20 +199,10 @@ impl Speaker {
             Cause::Lost(_) => RETRY_AFTER_LOSS,
             Cause::Sent(_) | Cause::Received(_) => peer.after_error(),
         };
-        let Some(idx) = peer.rib else { return };
         self.timers.cancel(Timer::StaleTime(no));
         let restart = agreed.and_then(|agreed| agreed.restart).filter(|_| keep && !self.shut);
         let keepable = restart.as_ref().map_or(FamilySet::EMPTY, |restart| restart.families);
-        let mut kept = FamilySet::EMPTY;
-        for family in Family::ALL {
-            self.rib.leave(idx, family);
-            if keepable.contains(family) && self.rib.count_in(idx, family).0 > 0 {
-                self.rib.mark_stale(idx, family);
-                kept.insert(family);
-            } else {
-                self.rib.sweep(idx, family);
-            }
-        }
+        let kept = self.keep_stale(no, keepable);
         let mut text = why.clone();
         if let Some(restart) = restart.filter(|_| !kept.is_empty()) {
             text = format!("{why}; its routes are kept for {} s (graceful restart)", restart.time.as_secs());
@@ -219,8 +217,26 @@ impl Speaker {
         self.call_again(no, wait, now);
     }
 
+    /// Ends sending to a peer and keeps its routes of these families; the families of which there are any.
+    fn keep_stale(&mut self, no: PeerNo, keepable: FamilySet) -> FamilySet {
+        let mut kept = FamilySet::EMPTY;
+        let Some(idx) = self.peers.get(&no).and_then(|peer| peer.rib) else { return kept };
+        for family in Family::ALL {
+            self.rib.leave(idx, family);
+            if keepable.contains(family) && self.rib.count_in(idx, family).0 > 0 {
+                self.rib.mark_stale(idx, family);
+                kept.insert(family);
+            } else {
+                self.rib.sweep(idx, family);
+            }
+        }
+        kept
+    }
+
     /// Takes a peer out of the RIB with all its routes.
     pub(super) fn forget_routes(&mut self, no: PeerNo) {
+        self.timers.cancel(Timer::RestartTime(no));
+        self.timers.cancel(Timer::StaleTime(no));
         let Some(peer) = self.peers.get_mut(&no) else { return };
         peer.stale = FamilySet::EMPTY;
         if let Some(idx) = peer.rib.take() {
@@ -229,17 +245,12 @@ impl Speaker {
         }
     }
 
-    /// A peer whose routes are kept has not come back in time.
-    pub(super) fn restart_time_over(&mut self, no: PeerNo) {
-        self.timers.cancel(Timer::RestartTime(no));
+    /// The routes kept for a peer are not kept any longer.
+    pub(super) fn drop_stale(&mut self, no: PeerNo, why: &str) {
         let Some(peer) = self.peers.get(&no) else { return };
         if peer.established.is_none() && peer.rib.is_some() {
             self.forget_routes(no);
-            self.event(
-                Some(no),
-                EventKind::Warning,
-                "did not come back in time: the routes kept for it are gone",
-            );
+            self.event(Some(no), EventKind::Warning, format!("{why}: the routes kept for it are gone"));
         }
     }
 
@@ -300,9 +311,9 @@ impl Speaker {
 
     /// RFC 4486 section 4: too many prefixes end the session.
     pub(super) fn check_limits(&mut self, no: PeerNo, now: Instant) {
-        let Some(peer) = self.peers.get_mut(&no) else { return };
-        let (Some(idx), Some(id)) = (peer.rib, peer.established) else { return };
         for family in Family::ALL {
+            let Some(peer) = self.peers.get_mut(&no) else { return };
+            let (Some(idx), Some(id)) = (peer.rib, peer.established) else { return };
             let Some(max) = peer.config.max_prefix[family.index()] else { continue };
             let (count, _) = self.rib.count_in(idx, family);
             if count > max.limit {
@@ -325,7 +336,6 @@ impl Speaker {
                 peer.warned.insert(family);
                 let text = format!("{count} prefixes of {family} announced, {} are allowed", max.limit);
                 self.event(Some(no), EventKind::Warning, text);
-                return;
             }
         }
     }
@@ -345,13 +355,6 @@ impl Speaker {
 
     pub(super) fn rib_of(&self, id: ConnId) -> Option<PeerIdx> {
         self.peers.get(&self.conns.get(&id)?.peer?)?.rib
-    }
-
-    pub(super) fn speaks_graceful_restart(&self, id: ConnId) -> bool {
-        self.conns
-            .get(&id)
-            .and_then(|conn| conn.negotiated.as_ref())
-            .is_some_and(|agreed| agreed.restart.is_some())
     }
 
     /// Whether NOTIFICATIONs leave routes in place on this session (RFC 8538).
