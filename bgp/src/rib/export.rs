@@ -73,6 +73,12 @@ impl ExportSpec {
         if ours && !next_hop_set_by_policy {
             let Some(own) = self.own_next_hop else { return false };
             work.set_next_hop(own);
+        } else if !next_hop_set_by_policy && let NextHop::V6 { global, .. } = work.next_hop() {
+            // RFC 2545 section 3: a link-local address means nothing beyond the link it was learned on.
+            if global.is_unicast_link_local() {
+                return false;
+            }
+            work.set_next_hop(NextHop::V6 { global, link_local: None });
         }
         if !self.can_carry(work.next_hop()) {
             return false;
