@@ -103,8 +103,8 @@ pub(crate) fn negotiate(config: &PeerConfig, own: &Own, open: &Open) -> Result<N
         return Err(Notification::new(Reason::UNSUPPORTED_CAPABILITY, our_families(config)));
     }
     let has = |wanted: &Capability| open.capabilities.contains(wanted);
-    let extended = config.extended_message && has(&Capability::ExtendedMessage);
-    let max = if extended { MAX_EXTENDED_LEN } else { MAX_LEN };
+    // RFC 8654 section 4: each side takes long messages because it has said so, whatever the other one takes.
+    let max = |extended: bool| if extended { MAX_EXTENDED_LEN } else { MAX_LEN };
     Ok(Negotiated {
         router_id: open.router_id,
         hold_time: Duration::from_secs(u64::from(config.hold_time_s.min(open.hold_time))),
@@ -112,8 +112,8 @@ pub(crate) fn negotiate(config: &PeerConfig, own: &Own, open: &Open) -> Result<N
         as4: open.asn4().is_some(),
         route_refresh: has(&Capability::RouteRefresh),
         extended_next_hop: config.extended_next_hop && offers_extended_next_hop(open),
-        max_send: max,
-        max_receive: max,
+        max_send: max(config.extended_message && has(&Capability::ExtendedMessage)),
+        max_receive: max(config.extended_message),
         restart: peer_restart(config, open),
     })
 }
