@@ -10,7 +10,7 @@ use super::{Action, Dial, EventKind, PeerNo, Speaker, Timer};
 use crate::fsm::State;
 use crate::fsm::collision::Direction;
 use crate::fsm::connection::{ConnId, Connection};
-use crate::fsm::negotiate;
+use crate::fsm::negotiate::{self, Own};
 use crate::wire::notification::{Notification, Reason};
 
 /// How long a connection may take to open (design: retry rather than wait for TCP's own minutes).
@@ -77,8 +77,8 @@ impl Speaker {
         self.open(id, now);
     }
 
-    /// Somebody has connected to one of the listeners, which is bound to `interface`. `None`: he is not wanted, close
-    /// the connection.
+    /// Somebody has connected to one of the listeners, which is bound to `interface`. `None`: he is not wanted, or calls
+    /// again and again; close the connection.
     pub fn accepted(
         &mut self,
         local: SocketAddr,
@@ -95,6 +95,10 @@ impl Speaker {
         };
         let candidates: Vec<PeerNo> = self.by_key.values().copied().filter(fits).collect();
         if candidates.is_empty() || self.shut {
+            return None;
+        }
+        let mut too_often = |no| self.peers.get_mut(no).is_some_and(|peer| peer.calls_too_often(now));
+        if candidates.iter().any(&mut too_often) {
             return None;
         }
         let only = (candidates.len() == 1).then(|| candidates[0]);
@@ -146,8 +150,11 @@ impl Speaker {
     pub(super) fn open(&mut self, id: ConnId, now: Instant) {
         let Some(no) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
         let Some(peer) = self.peers.get(&no) else { return };
+        // A peer that has known this speaker lost a connection, and no forwarding state is lost with that.
+        let known = peer.sessions > 0;
+        let own = Own { forwarding: if known { peer.config.families } else { self.own.forwarding }, ..self.own };
         let mut message = Vec::new();
-        negotiate::our_open(&peer.config, &self.own).encode(&mut message);
+        negotiate::our_open(&peer.config, &own).encode(&mut message);
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.state = State::OpenSent;
         }

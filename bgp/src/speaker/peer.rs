@@ -16,6 +16,11 @@ const GOOD_SESSION: Duration = Duration::from_secs(60);
 /// The same failure, or a fault in an UPDATE, is told at most so often.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
+/// Most connections that a peer may open in [`CALLS_SPAN`]: a peer that comes and goes in a loop costs us neither the
+/// time of the others nor a log full of it.
+const CALLS_MAX: u32 = 20;
+const CALLS_SPAN: Duration = Duration::from_secs(10);
+
 /// Something that went wrong with a peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Trouble {
@@ -55,6 +60,9 @@ pub(crate) struct Peer {
     errors: u32,
     told_failure: Option<Trouble>,
     told_fault_at: Option<Instant>,
+    /// Connections of the peer since the begin of a span of [`CALLS_SPAN`].
+    calls: u32,
+    calls_since: Instant,
 }
 
 impl Peer {
@@ -80,7 +88,18 @@ impl Peer {
             errors: 0,
             told_failure: None,
             told_fault_at: None,
+            calls: 0,
+            calls_since: now,
         }
+    }
+
+    /// Counts a connection from the peer; whether it is one too many.
+    pub(crate) fn calls_too_often(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.calls_since) >= CALLS_SPAN {
+            (self.calls, self.calls_since) = (0, now);
+        }
+        self.calls = self.calls.saturating_add(1);
+        self.calls > CALLS_MAX
     }
 
     /// Whether it may come up at all.
