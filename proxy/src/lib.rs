@@ -13,6 +13,7 @@
 
 pub mod element;
 pub mod fake;
+pub mod flows;
 pub mod jhash;
 pub mod plane;
 pub mod service;

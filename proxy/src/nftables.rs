@@ -1,21 +1,28 @@
 //! The table in the kernel, over netlink. Needs CAP_NET_ADMIN in the network namespace, and no `nft` binary.
 
 mod attr;
+mod conntrack;
 mod dump;
 mod encode;
 mod expr;
+mod handle;
+mod wait;
+mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
 use crate::TABLE;
-use crate::netlink::{Socket, TransactError, attribute, path, string};
+use crate::netlink::{Socket, TransactError, Writer, attribute, path, string};
 use crate::service::{Family, Snapshot};
 use crate::skeleton::{Counter, Mode};
 use crate::table::{Op, Table, VipChange};
 use dump::Found;
 use encode::Encoder;
+use expr::protocol_family;
+
+pub use handle::{Handle, spawn};
 
 /// Kernel settings of the network namespace, beside forwarding, that the rules rely on: name and value. Setting them is
 /// left to whoever starts the router.
@@ -48,10 +55,10 @@ pub struct Nftables {
 pub enum ApplyError {
     /// The kernel refused to show the table.
     #[error("cannot read the nftables table of {0}: {1}")]
-    Read(&'static str, io::Error),
+    Read(Family, io::Error),
     /// The kernel refused a change; nothing of that change was done.
     #[error("cannot write the nftables table of {0}: {1}")]
-    Write(&'static str, io::Error),
+    Write(Family, io::Error),
 }
 
 /// What a call had to do.
@@ -69,47 +76,38 @@ impl Nftables {
         Ok(Nftables { socket: Socket::open()?, mode, tables: BTreeMap::new() })
     }
 
-    /// Brings the kernel to what is wanted. `progress` is called after each transaction that was acknowledged, with
-    /// the VIPs that it concerned: they are in place then, as [`Nftables::tables`] has them.
+    /// Brings the kernel to what is wanted. `progress` is called after each transaction that was acknowledged: what it
+    /// was about is in place then, as [`Nftables::tables`] shows.
+    ///
+    /// Whoever knows that services changed for some VIPs alone since the last call, and that one was carried out, may
+    /// say so with `only`: then it takes as long with many VIPs as with few.
     pub fn apply(
         &mut self,
         wanted: &Snapshot,
+        only: Option<&BTreeSet<IpAddr>>,
         mut progress: impl FnMut(&Self, &[VipChange]),
     ) -> Result<Applied, ApplyError> {
+        let reduced;
+        let wanted = match self.mode {
+            Mode::Services => wanted,
+            Mode::MarksOnly => {
+                reduced = Snapshot { vips: wanted.vips.clone(), ..Snapshot::default() };
+                &reduced
+            }
+        };
         let mut applied = Applied::default();
         let mut outcome = Ok(());
         for family in Family::ALL {
+            let mut work =
+                Work { nftables: self, family, wanted, progress: &mut progress, applied: &mut applied };
             // A family that the kernel does not have must not stop the other one.
-            if let Err(error) = self.apply_family(family, wanted, &mut progress, &mut applied) {
+            if let Err(error) = work.carry_out(only) {
                 self.tables.remove(&family);
                 let needless = wanted.vips_of(family).next().is_none();
-                outcome = if needless && unsupported(&error) { outcome } else { outcome.and(Err(error)) };
+                outcome = if needless && error.is_unsupported() { outcome } else { outcome.and(Err(error)) };
             }
         }
         outcome.map(|()| applied)
-    }
-
-    /// As [`Nftables::apply`] for some VIPs alone, in one transaction for each family, where it is known that nothing
-    /// else has changed: takes as long with many services as with few.
-    pub fn apply_vips(&mut self, wanted: &Snapshot, vips: &[IpAddr]) -> Result<Applied, ApplyError> {
-        let wanted = self.in_mode(wanted);
-        let mut applied = Applied::default();
-        for family in Family::ALL {
-            let Some(table) = self.tables.get(&family) else { continue };
-            let changes = table.diff_vips(&wanted, vips.iter().copied());
-            if changes.is_empty() {
-                continue;
-            }
-            let written = self.write(family, &[], &changes);
-            if let Err(TransactError::OutOfStep(_)) = written {
-                self.tables.remove(&family);
-                self.apply_family(family, &wanted, &mut |_, _| {}, &mut applied)?;
-            } else {
-                written.map_err(|error| ApplyError::Write(name(family), error.into()))?;
-                applied.changes += changes.iter().map(|change| change.ops.len()).sum::<usize>();
-            }
-        }
-        Ok(applied)
     }
 
     /// The tables as the kernel has acknowledged them.
@@ -140,7 +138,7 @@ impl Nftables {
     pub fn counters(&mut self) -> io::Result<BTreeMap<Counter, u64>> {
         let mut counters: BTreeMap<Counter, u64> = BTreeMap::new();
         for family in Family::ALL {
-            let mut requests = crate::netlink::Writer::default();
+            let mut requests = Writer::default();
             requests.message(encode::head(family, libc::NFT_MSG_GETOBJ, libc::NLM_F_DUMP), |writer| {
                 writer.string(attr::OBJ_TABLE, TABLE);
             });
@@ -172,118 +170,99 @@ impl Nftables {
     pub(crate) fn watch(&self) -> io::Result<Socket> {
         Socket::watch(&self.socket)
     }
+}
 
-    fn apply_family(
-        &mut self,
-        family: Family,
-        wanted: &Snapshot,
-        progress: &mut impl FnMut(&Self, &[VipChange]),
-        applied: &mut Applied,
-    ) -> Result<(), ApplyError> {
-        let wanted = self.in_mode(wanted);
-        if !self.tables.contains_key(&family) {
-            self.adopt(family, &wanted, progress, applied)?;
+/// Brings one table to what is wanted.
+struct Work<'a, P> {
+    nftables: &'a mut Nftables,
+    family: Family,
+    wanted: &'a Snapshot,
+    progress: &'a mut P,
+    applied: &'a mut Applied,
+}
+
+impl<P: FnMut(&Nftables, &[VipChange])> Work<'_, P> {
+    fn carry_out(&mut self, only: Option<&BTreeSet<IpAddr>>) -> Result<(), ApplyError> {
+        let mut only = only;
+        if !self.nftables.tables.contains_key(&self.family) {
+            self.adopt()?;
+            only = None;
         }
-        match self.change(family, &wanted, progress, applied) {
+        let outcome = match self.change(only) {
             Err(TransactError::OutOfStep(error)) => {
-                tracing::warn!(family = name(family), %error, "nftables table is made anew");
-                self.replace(family, &wanted, progress, applied)
+                tracing::warn!(family = %self.family, %error, "nftables table is made anew");
+                self.applied.replaced += 1;
+                self.replace(self.wanted)
             }
             other => other.map_err(TransactError::into),
-        }
-        .map_err(|error| ApplyError::Write(name(family), error))
+        };
+        outcome.map_err(|error| ApplyError::Write(self.family, error))
     }
 
     /// Takes the table that is there as ours, or makes it.
-    fn adopt(
-        &mut self,
-        family: Family,
-        wanted: &Snapshot,
-        progress: &mut impl FnMut(&Self, &[VipChange]),
-        applied: &mut Applied,
-    ) -> Result<(), ApplyError> {
-        let found = dump::read(&mut self.socket, family, self.mode)
-            .map_err(|error| ApplyError::Read(name(family), error))?;
+    fn adopt(&mut self) -> Result<(), ApplyError> {
+        let found = dump::read(&mut self.nftables.socket, self.family, self.nftables.mode)
+            .map_err(|error| ApplyError::Read(self.family, error))?;
         let outcome = match found {
             Found::Ours(table) => {
-                self.tables.insert(family, table);
-                progress(self, &[]);
-                return Ok(());
+                self.nftables.tables.insert(self.family, table);
+                (self.progress)(self.nftables, &[]);
+                Ok(())
             }
             // Nothing is in use, so the empty table may come first and the rest VIP by VIP.
-            Found::Nothing => self.replace(family, &Snapshot::default(), progress, &mut Applied::default()),
+            Found::Nothing => self.replace(&Snapshot::default()),
             Found::Other(why) => {
-                tracing::warn!(family = name(family), %why, "nftables table is made anew");
-                self.replace(family, wanted, progress, applied)
+                tracing::warn!(family = %self.family, %why, "nftables table is made anew");
+                self.applied.replaced += 1;
+                self.replace(self.wanted)
             }
         };
-        outcome.map_err(|error| ApplyError::Write(name(family), error))
+        outcome.map_err(|error| ApplyError::Write(self.family, error))
     }
 
     /// Makes the table with all its elements in one transaction, in the place of what is there.
-    fn replace(
-        &mut self,
-        family: Family,
-        wanted: &Snapshot,
-        progress: &mut impl FnMut(&Self, &[VipChange]),
-        applied: &mut Applied,
-    ) -> io::Result<()> {
-        let mut table = Table::new(family);
-        let outside = table.diff_outside(wanted);
-        let changes = table.diff(wanted);
-        let mode = self.mode;
-        self.socket.transact(|writer| {
+    fn replace(&mut self, wanted: &Snapshot) -> io::Result<()> {
+        let mut table = Table::new(self.family);
+        let (outside, changes) = (table.diff_outside(wanted), table.diff(wanted));
+        let (family, mode) = (self.family, self.nftables.mode);
+        self.nftables.socket.transact(|writer| {
             let mut encoder = Encoder::new(writer, family);
             encoder.replace_table(mode);
             encoder.changes(all_ops(&outside, &changes));
         })?;
         table.record(all_ops(&outside, &changes));
-        self.tables.insert(family, table);
-        applied.replaced += 1;
-        applied.changes += all_ops(&outside, &changes).count();
-        progress(self, &changes);
+        self.nftables.tables.insert(self.family, table);
+        self.done(&outside, &changes);
         Ok(())
     }
 
     /// Changes what is different, some VIPs in each transaction.
-    fn change(
-        &mut self,
-        family: Family,
-        wanted: &Snapshot,
-        progress: &mut impl FnMut(&Self, &[VipChange]),
-        applied: &mut Applied,
-    ) -> Result<(), TransactError> {
-        let Some(table) = self.tables.get(&family) else { return Ok(()) };
-        let (mut outside, changes) = (table.diff_outside(wanted), table.diff(wanted));
+    fn change(&mut self, only: Option<&BTreeSet<IpAddr>>) -> Result<(), TransactError> {
+        let Some(table) = self.nftables.tables.get(&self.family) else { return Ok(()) };
+        let mut outside = table.diff_outside(self.wanted);
+        let changes = match only {
+            None => table.diff(self.wanted),
+            Some(vips) => table.diff_vips(self.wanted, vips.iter().copied()),
+        };
         let mut rest = changes.as_slice();
         while !(outside.is_empty() && rest.is_empty()) {
             let (some, later) = rest.split_at(transaction_len(rest));
-            self.write(family, &outside, some)?;
-            applied.changes += all_ops(&outside, some).count();
-            progress(self, some);
+            let family = self.family;
+            let changes = |writer: &mut Writer| Encoder::new(writer, family).changes(all_ops(&outside, some));
+            self.nftables.socket.transact(changes)?;
+            if let Some(table) = self.nftables.tables.get_mut(&self.family) {
+                table.record(all_ops(&outside, some));
+            }
+            self.done(&outside, some);
             outside.clear();
             rest = later;
         }
         Ok(())
     }
 
-    /// One transaction.
-    fn write(&mut self, family: Family, outside: &[Op], changes: &[VipChange]) -> Result<(), TransactError> {
-        self.socket.transact(|writer| Encoder::new(writer, family).changes(all_ops(outside, changes)))?;
-        if let Some(table) = self.tables.get_mut(&family) {
-            table.record(all_ops(outside, changes));
-        }
-        Ok(())
-    }
-
-    /// What of a snapshot the mode has a place for.
-    fn in_mode<'s>(&self, wanted: &'s Snapshot) -> std::borrow::Cow<'s, Snapshot> {
-        match self.mode {
-            Mode::Services => std::borrow::Cow::Borrowed(wanted),
-            Mode::MarksOnly => {
-                std::borrow::Cow::Owned(Snapshot { vips: wanted.vips.clone(), ..Snapshot::default() })
-            }
-        }
+    fn done(&mut self, outside: &[Op], changes: &[VipChange]) {
+        self.applied.changes += all_ops(outside, changes).count();
+        (self.progress)(self.nftables, changes);
     }
 }
 
@@ -303,16 +282,11 @@ fn all_ops<'a>(outside: &'a [Op], changes: &'a [VipChange]) -> impl Iterator<Ite
     outside.iter().chain(changes.iter().flat_map(|change| &change.ops))
 }
 
-fn name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
+impl ApplyError {
+    fn is_unsupported(&self) -> bool {
+        let (ApplyError::Read(_, error) | ApplyError::Write(_, error)) = self;
+        is_unsupported(error)
     }
-}
-
-fn unsupported(error: &ApplyError) -> bool {
-    let (ApplyError::Read(_, error) | ApplyError::Write(_, error)) = error;
-    is_unsupported(error)
 }
 
 /// Whether the kernel does not have the family at all.

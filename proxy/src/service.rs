@@ -1,7 +1,9 @@
 //! What is wanted: VIPs, services and their endpoints, as one plain value.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +34,7 @@ pub struct ServiceKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Where connections go, in any order; duplicates count once. Without any, connections are rejected at once.
-    pub endpoints: Vec<SocketAddr>,
+    pub endpoints: Arc<[SocketAddr]>,
     /// Which endpoint a new connection gets.
     pub affinity: Affinity,
     /// Whether the endpoint sees our address (true) or the client's (false). The latter needs the endpoint's return
@@ -115,6 +117,25 @@ impl Snapshot {
     /// The VIPs of one family that can be carried out.
     pub fn vips_of(&self, family: Family) -> impl Iterator<Item = IpAddr> {
         self.vips.iter().copied().filter(move |vip| Family::of(vip) == family && possible(vip))
+    }
+
+    /// The VIPs whose services are not the same in both, or that only one of them has.
+    pub fn changed_vips(&self, before: &Snapshot) -> BTreeSet<IpAddr> {
+        let mut changed: BTreeSet<IpAddr> = self.vips.symmetric_difference(&before.vips).copied().collect();
+        let (mut new, mut old) = (self.services.iter().peekable(), before.services.iter().peekable());
+        loop {
+            let order = match (new.peek(), old.peek()) {
+                (None, None) => return changed,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((new, _)), Some((old, _))) => new.cmp(old),
+            };
+            let new = new.next_if(|_| order.is_le());
+            let old = old.next_if(|_| order.is_ge());
+            if new.map(|(_, entry)| entry) != old.map(|(_, entry)| entry) {
+                changed.extend(new.or(old).map(|(key, _)| key.vip));
+            }
+        }
     }
 
     /// Whether the VIP is wanted and can be carried out.
@@ -211,6 +232,15 @@ impl Family {
             Family::V4 => 1,
             Family::V6 => 4,
         }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
     }
 }
 

@@ -78,10 +78,15 @@ impl Table {
         services.filter(|(_, installed)| installed.chain.is_some()).count()
     }
 
-    /// The endpoints that connections to a service can reach, each at least once; none for an unknown service.
-    pub fn endpoints_of(&self, key: &ServiceKey) -> impl Iterator<Item = SocketAddr> {
+    /// Whether a service has an endpoint.
+    pub fn serves(&self, key: &ServiceKey) -> bool {
+        self.services.get(key).is_some_and(|installed| installed.chain.is_some())
+    }
+
+    /// Whether new connections to a service can go to that endpoint.
+    pub fn reaches(&self, key: &ServiceKey, endpoint: SocketAddr) -> bool {
         let installed = self.services.get(key).filter(|installed| installed.chain.is_some());
-        installed.into_iter().flat_map(|installed| installed.slots.iter().flatten().copied())
+        installed.is_some_and(|installed| installed.slots.contains(&Some(endpoint)))
     }
 
     /// Changes of the set of outside interfaces. They belong into one transaction.

@@ -13,8 +13,8 @@ fn key(vip: &str, port: u16) -> ServiceKey {
 }
 
 fn entry(endpoints: impl IntoIterator<Item = u8>) -> Entry {
-    let endpoints = endpoints.into_iter().map(|i| SocketAddr::from(([10, 0, 0, i], 80))).collect();
-    Entry { endpoints, affinity: Affinity::None, masquerade: true }
+    let endpoints = endpoints.into_iter().map(|i| SocketAddr::from(([10, 0, 0, i], 80)));
+    Entry { endpoints: endpoints.collect(), affinity: Affinity::None, masquerade: true }
 }
 
 fn snapshot(services: impl IntoIterator<Item = (ServiceKey, Entry)>) -> Snapshot {
@@ -27,18 +27,28 @@ fn snapshot(services: impl IntoIterator<Item = (ServiceKey, Entry)>) -> Snapshot
 struct Pair {
     table: Table,
     fake: Fake,
+    before: Snapshot,
 }
 
 impl Pair {
     fn new(family: Family) -> Self {
-        Pair { table: Table::new(family), fake: Fake::new(family, Mode::Services) }
+        Pair {
+            table: Table::new(family),
+            fake: Fake::new(family, Mode::Services),
+            before: Snapshot::default(),
+        }
     }
 
     /// Brings both to what is wanted; each VIP is a transaction of its own. Returns what was done.
     fn apply(&mut self, wanted: &Snapshot) -> Vec<Op> {
         let mut done = self.table.diff_outside(wanted);
         self.fake.apply(&done).unwrap();
-        for change in self.table.diff(wanted) {
+        let changes = self.table.diff(wanted);
+        // Where a VIP changes, a look at what was wanted before shows it.
+        let changed = wanted.changed_vips(&self.before);
+        assert!(changes.iter().all(|change| changed.contains(&change.vip)));
+        self.before = wanted.clone();
+        for change in changes {
             self.fake.apply(&change.ops).unwrap();
             done.extend(change.ops);
         }
@@ -168,7 +178,7 @@ fn expected(wanted: &Snapshot, packet: &Packet) -> Expected {
             let key = ServiceKey { vip: packet.destination, protocol, port };
             match wanted.services.get(&key).filter(|entry| !entry.endpoints.is_empty()) {
                 Some(entry) => Expected::OneOf {
-                    endpoints: entry.endpoints.clone(),
+                    endpoints: entry.endpoints.to_vec(),
                     masquerade: entry.masquerade || !outside,
                     reply_mark,
                 },
@@ -219,7 +229,7 @@ fn any_entry(v6: bool) -> impl Strategy<Value = Entry> {
         1 => proptest::collection::vec(endpoint, 60..90),
     ];
     (endpoints, any::<bool>(), any::<bool>()).prop_map(|(endpoints, by_client, masquerade)| Entry {
-        endpoints,
+        endpoints: endpoints.into(),
         affinity: if by_client { Affinity::ClientIp } else { Affinity::None },
         masquerade,
     })
