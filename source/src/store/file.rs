@@ -8,7 +8,7 @@ use l34_plan::snapshot::{Object, ObjectRef};
 
 use crate::document::{self, Fault, Reading};
 use crate::problem::{Problem, Severity};
-use crate::yaml;
+use crate::yaml::{self, Chunk};
 
 /// The last text of a file that was whole, and what came of it.
 #[derive(Debug, Default)]
@@ -159,22 +159,37 @@ impl File {
 
     /// Reads what changed; documents of the former text are taken over as they are.
     fn documents_of(&self, text: &[u8]) -> Vec<Document> {
-        let former: BTreeMap<&[u8], &Arc<Reading>> = self
-            .documents
-            .iter()
-            .map(|document| (&self.text[document.range.clone()], &document.reading))
-            .collect();
-        let chunks = yaml::split(text).into_iter();
-        chunks
-            .map(|chunk| Document {
-                lines_before: chunk.lines_before,
-                range: chunk.start..chunk.start + chunk.text.len(),
-                reading: match former.get(chunk.text) {
-                    Some(reading) => Arc::clone(reading),
-                    None => Arc::new(document::read(chunk.text)),
-                },
-            })
-            .collect()
+        let chunks = yaml::split(text);
+        let same = |(chunk, document): &(&Chunk<'_>, &Document)| chunk.text == self.text_of(document);
+        // Most changes leave the beginning and the end alone. What was moved between them is looked up.
+        let head = chunks.iter().zip(&self.documents).take_while(same).count();
+        let (new, old) = (&chunks[head..], &self.documents[head..]);
+        let tail = new.iter().rev().zip(old.iter().rev()).take_while(same).count();
+        let old_middle = &old[..old.len() - tail];
+        let moved: BTreeMap<&[u8], &Document> =
+            old_middle.iter().map(|old| (self.text_of(old), old)).collect();
+        let former = |index: usize, chunk: &Chunk<'_>| {
+            if index < head {
+                self.documents.get(index)
+            } else if index >= chunks.len() - tail {
+                self.documents.get(index + self.documents.len() - chunks.len())
+            } else {
+                moved.get(chunk.text).copied()
+            }
+        };
+        let document = |(index, chunk): (usize, &Chunk<'_>)| Document {
+            lines_before: chunk.lines_before,
+            range: chunk.start..chunk.start + chunk.text.len(),
+            reading: match former(index, chunk) {
+                Some(document) => Arc::clone(&document.reading),
+                None => Arc::new(document::read(chunk.text)),
+            },
+        };
+        chunks.iter().enumerate().map(document).collect()
+    }
+
+    fn text_of(&self, document: &Document) -> &[u8] {
+        &self.text[document.range.clone()]
     }
 
     /// Whether `text` looks like a write that stopped half-way, in words.

@@ -13,7 +13,7 @@ mod split;
 mod tree;
 
 pub(crate) use de::decode;
-pub(crate) use split::split;
+pub(crate) use split::{Chunk, split};
 pub(crate) use tree::{Node, Value, parse};
 
 /// A place in a file. Lines and columns count from 1; columns count characters.
