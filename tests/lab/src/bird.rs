@@ -26,7 +26,7 @@ pub struct Bird {
 }
 
 /// A line of `show protocols`, with the details of `show protocols all`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Protocol {
     /// Instance name, `gateway4_1`.
     pub name: String,
@@ -34,8 +34,9 @@ pub struct Protocol {
     pub kind: String,
     /// `up`, `start`, `down`, ...
     pub state: String,
-    /// Time of the last change of state, in the configuration's `timeformat protocol`.
-    pub since: String,
+    /// Time of the last change of state, in seconds since the epoch when the configuration has
+    /// `timeformat protocol "%s.%6f"` as [`Vpn`](crate::Vpn) has; else 0.
+    pub since: f64,
     /// The rest of the line: for BGP its state and the last error.
     pub info: String,
     /// The indented lines below it.
@@ -92,6 +93,17 @@ impl Bird {
             Some(protocol) => Err(format!("{} {} {}", protocol.name, protocol.state, protocol.info)),
             None => Err("no such neighbour".to_owned()),
         })
+    }
+
+    /// Asserts that the session with the given neighbour is Established and the one that began at `since`.
+    #[track_caller]
+    pub fn untouched(&self, address: &str, since: f64) {
+        let Some(session) = self.neighbor(address).filter(Protocol::established) else {
+            panic!("bird on {}: the session with {address} is gone", self.host.name);
+        };
+        // bird works the time out anew for each answer, a few microseconds to and fro.
+        let moved = (session.since - since).abs() > 0.005;
+        assert!(!moved, "bird on {}: the session with {address} began anew", self.host.name);
     }
 
     /// Waits until no session with the given neighbour is Established.
@@ -171,6 +183,11 @@ impl Bird {
     pub fn process(&self) -> &Process {
         &self.process
     }
+
+    /// The control socket, for `birdc -s`.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
 }
 
 impl Protocol {
@@ -229,6 +246,7 @@ fn parse_protocols(answer: &str) -> Vec<Protocol> {
         let mut words = line.split_whitespace();
         let mut word = || words.next().unwrap_or_default().to_owned();
         let (name, kind, _table, state, since) = (word(), word(), word(), word(), word());
+        let since = since.parse().unwrap_or_default();
         let info = words.collect::<Vec<_>>().join(" ");
         protocols.push(Protocol { name, kind, state, since, info, details: Vec::new() });
     }
@@ -255,7 +273,7 @@ gateway4_1 BGP        ---        up     1795500001.000001  Established
         assert_eq!(protocols[0].details, Vec::<String>::new());
         let session = &protocols[1];
         assert!(session.established());
-        assert_eq!(session.since, "1795500001.000001");
+        assert_eq!(session.since, 1_795_500_001.000_001);
         assert_eq!(session.neighbor_address(), Some("fe80::1"));
         assert_eq!(session.detail("Last error"), Some("Socket: Connection closed"));
     }

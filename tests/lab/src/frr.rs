@@ -25,14 +25,22 @@ pub struct Frr {
     dir: PathBuf,
     log: PathBuf,
     group: PathBuf,
+    /// Where bgpd listens.
+    port: String,
     /// bgpd first: stopped in this order.
     daemons: Vec<Process>,
 }
 
 impl Frr {
-    /// Starts zebra, bfdd and bgpd; `bgpd` is bgpd's configuration.
+    /// Starts zebra, bfdd and bgpd; `bgpd` is bgpd's configuration. It listens on the usual port.
     #[track_caller]
     pub fn start(lab: &Lab, host: &Host, bgpd: &str) -> Self {
+        Self::listening_on(lab, host, 179, bgpd)
+    }
+
+    /// As [`start`](Self::start), with another port for bgpd.
+    #[track_caller]
+    pub fn listening_on(lab: &Lab, host: &Host, port: u16, bgpd: &str) -> Self {
         let dir = lab.folder(&format!("{}-frr", host.name));
         let group = lab.write(&format!("{}-group", host.name), &group_file());
         let log = lab.file(&format!("{}-frr.log", host.name));
@@ -41,7 +49,8 @@ impl Frr {
                 panic!("cannot write {file}: {error}");
             }
         }
-        let mut frr = Frr { host: host.clone(), dir, log, group, daemons: Vec::new() };
+        let mut frr =
+            Frr { host: host.clone(), dir, log, group, port: port.to_string(), daemons: Vec::new() };
         frr.start_again();
         frr
     }
@@ -150,8 +159,10 @@ impl Frr {
             "--mount", "sh", "-c", WITH_GROUP, &group, &program, "-f", &config, "-i", &pid, "-z", &zserv,
         ];
         args.extend(["--vty_socket", &dir, "-P", "0", "-u", "root", "-g", "root", "--log", "stdout"]);
-        if name == "bfdd" {
-            args.extend(["--bfdctl", &bfdctl]);
+        match name {
+            "bfdd" => args.extend(["--bfdctl", &bfdctl]),
+            "bgpd" => args.extend(["--bgp_port", &self.port]),
+            _ => {}
         }
         // Sockets of an earlier life would look like an answer.
         let vty = self.dir.join(format!("{name}.vty"));

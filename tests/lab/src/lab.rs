@@ -136,6 +136,17 @@ impl Host {
         self.ip(&format!("address add {address} dev lo nodad"));
     }
 
+    /// The link-local IPv6 address of an interface.
+    #[track_caller]
+    pub fn link_local(&self, interface: &str) -> String {
+        let shown = self.ip(&format!("-6 -oneline address show dev {interface} scope link"));
+        let address = shown.split_whitespace().skip_while(|word| *word != "inet6").nth(1);
+        match address.and_then(|address| address.split('/').next()) {
+            Some(address) => address.to_owned(),
+            None => panic!("{interface} on {} has no link-local address: {shown}", self.name),
+        }
+    }
+
     /// Lets the host forward packets of both families, spreading flows by their ports as well.
     #[track_caller]
     pub fn forward(&self) {

@@ -1,14 +1,15 @@
-//! Routes of a host's kernel, read through `ip -j route`.
+//! Routes of a host's kernel, read through `ip -j`.
 
 use crate::lab::Host;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// One kernel route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Destination in `ip`'s form: `default`, `20.0.0.1`, `10.0.0.0/8`.
     pub destination: String,
-    /// Originating protocol, as `bird`, `bgp`, or its number.
+    /// Number of the originating protocol, as `12` for bird.
     pub protocol: String,
     /// Next hops in the order of their gateways; none for a blackhole.
     pub next_hops: Vec<NextHop>,
@@ -28,12 +29,15 @@ impl Host {
     #[track_caller]
     pub fn routes(&self, ipv6: bool, table: &str) -> Vec<Route> {
         let family = if ipv6 { "-6" } else { "-4" };
-        match self.netns.try_run("ip", &["-j", family, "route", "show", "table", table]) {
+        let entries = match self.netns.try_run("ip", &["-j", "-N", family, "route", "show", "table", table]) {
             Ok(text) => parse(&text),
             // `ip` answers so for a table that holds no route.
-            Err(error) if error.contains("FIB table does not exist") => Vec::new(),
+            Err(error) if error.contains("FIB table does not exist") => return Vec::new(),
             Err(error) => panic!("{error}"),
-        }
+        };
+        let by_object = entries.iter().any(|entry| !entry["nhid"].is_null());
+        let objects = if by_object { self.next_hop_objects() } else { BTreeMap::new() };
+        entries.iter().map(|entry| route(entry, &objects)).collect()
     }
 
     /// Gateways of one route, sorted; empty when there is no such route. `destination` as in [`Route`].
@@ -46,25 +50,43 @@ impl Host {
         gateways.sort();
         gateways
     }
+
+    /// Next-hop objects by their number, groups resolved: without `nexthop_compat_mode` a route names just the number.
+    #[track_caller]
+    fn next_hop_objects(&self) -> BTreeMap<u64, Vec<NextHop>> {
+        let entries = parse(&self.netns.run("ip", &["-j", "nexthop", "show"]));
+        let id = |entry: &Value| entry["id"].as_u64().unwrap_or_default();
+        let singles = entries.iter().filter(|entry| entry["group"].is_null());
+        let mut objects: BTreeMap<u64, Vec<NextHop>> =
+            singles.map(|entry| (id(entry), vec![next_hop(entry)])).collect();
+        for entry in entries.iter().filter(|entry| !entry["group"].is_null()) {
+            let members = entry["group"].as_array().into_iter().flatten();
+            let hops = members.filter_map(|member| objects.get(&id(member))).flatten().cloned().collect();
+            objects.insert(id(entry), hops);
+        }
+        objects
+    }
 }
 
 #[track_caller]
-fn parse(text: &str) -> Vec<Route> {
+fn parse(text: &str) -> Vec<Value> {
     // `ip -j` prints nothing at all for some empty tables.
     if text.trim().is_empty() {
         return Vec::new();
     }
-    match serde_json::from_str::<Vec<Value>>(text) {
-        Ok(entries) => entries.iter().map(route).collect(),
-        Err(error) => panic!("`ip -j route` printed no JSON: {error}: {text}"),
+    match serde_json::from_str(text) {
+        Ok(entries) => entries,
+        Err(error) => panic!("`ip -j` printed no JSON: {error}: {text}"),
     }
 }
 
-fn route(entry: &Value) -> Route {
-    let mut next_hops = match entry["nexthops"].as_array() {
-        Some(hops) => hops.iter().map(next_hop).collect(),
-        None if entry["dev"].is_string() => vec![next_hop(entry)],
-        None => Vec::new(),
+fn route(entry: &Value, objects: &BTreeMap<u64, Vec<NextHop>>) -> Route {
+    let object = entry["nhid"].as_u64().and_then(|id| objects.get(&id));
+    let mut next_hops = match (entry["nexthops"].as_array(), object) {
+        (Some(hops), _) => hops.iter().map(next_hop).collect(),
+        (None, Some(hops)) => hops.clone(),
+        (None, None) if entry["dev"].is_string() => vec![next_hop(entry)],
+        (None, None) => Vec::new(),
     };
     next_hops.sort();
     Route { destination: text(&entry["dst"]), protocol: text(&entry["protocol"]), next_hops }

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Pause between two looks. Short against what labs measure (tens of milliseconds), long against a look (below one).
-const POLL: Duration = Duration::from_millis(2);
+/// Pause between two looks. Short against what labs measure, long against a look at bird.
+const POLL: Duration = Duration::from_millis(1);
 
 /// Looks again and again until `look` returns a value, at most `limit` long. `look` says what it saw instead; the
 /// panic at the end of the time prints what was waited for and what was seen last.

@@ -1,5 +1,8 @@
 //! The labs: the product and the BGP library against real routers. One module per scenario, each with its picture.
 
+mod scene;
 mod speaker_interop;
 mod speaker_restart;
 mod speaker_security;
+mod vpn_bfd;
+mod vpn_bird;
