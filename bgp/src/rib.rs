@@ -23,6 +23,8 @@ mod export;
 mod family;
 mod peers;
 mod prefix_table;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::net::{IpAddr, Ipv4Addr};

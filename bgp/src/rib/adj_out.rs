@@ -23,11 +23,11 @@ use crate::wire::update::{self, EncodeParams};
 pub(crate) struct GroupIdx(pub(crate) u16);
 
 /// Most log entries in one encoded piece.
-const PIECE_ENTRIES: usize = 4096;
+const PIECE_ENTRIES: usize = if cfg!(test) { 3 } else { 4096 };
 /// Encoded pieces kept per group: about 2 MiB for a peer that comes late.
-const PIECES_KEPT: usize = 64;
+const PIECES_KEPT: usize = if cfg!(test) { 3 } else { 64 };
 /// A log shorter than this is not worth compacting.
-const COMPACT_FLOOR: usize = 4096;
+const COMPACT_FLOOR: usize = if cfg!(test) { 8 } else { 4096 };
 
 const NOWHERE: u32 = u32::MAX;
 

@@ -152,7 +152,8 @@ impl Speaker {
         let Some(peer) = self.peers.get(&no) else { return };
         // A peer that has known this speaker lost a connection, and no forwarding state is lost with that.
         let known = peer.sessions > 0;
-        let own = Own { forwarding: if known { peer.config.families } else { self.own.forwarding }, ..self.own };
+        let own =
+            Own { forwarding: if known { peer.config.families } else { self.own.forwarding }, ..self.own };
         let mut message = Vec::new();
         negotiate::our_open(&peer.config, &own).encode(&mut message);
         if let Some(conn) = self.conns.get_mut(&id) {
