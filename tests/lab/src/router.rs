@@ -46,6 +46,12 @@ impl Router {
         Router { host: host.clone(), manifests: folder, socket, log, args, process }
     }
 
+    /// Path of the binary under test.
+    #[track_caller]
+    pub fn binary() -> String {
+        product("l34-router")
+    }
+
     /// Writes a manifest as operators do it: a finished file takes the old one's place.
     #[track_caller]
     pub fn write(&self, name: &str, text: &str) {
@@ -84,7 +90,7 @@ impl Router {
     pub fn explain(&self, what: &str) -> String {
         self.host
             .netns
-            .run(&product("l34-router"), &["explain", what, "--admin", &self.socket.display().to_string()])
+            .run(&Self::binary(), &["explain", what, "--admin", &self.socket.display().to_string()])
     }
 
     /// SIGTERM: drains and ends.
@@ -113,7 +119,7 @@ impl Router {
 #[track_caller]
 fn start(host: &Host, args: &[String], socket: &Path, log: &Path) -> Process {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut process = Process::start(&host.netns, &product("l34-router"), &args, log);
+    let mut process = Process::start(&host.netns, &Router::binary(), &args, log);
     wait_until(START, &format!("l34-router on {} answers", host.name), || {
         if let Err(ended) = process.check_alive() {
             panic!("{ended}");
@@ -125,8 +131,7 @@ fn start(host: &Host, args: &[String], socket: &Path, log: &Path) -> Process {
 
 fn show(host: &Host, socket: &Path, what: &str) -> Result<Value, String> {
     let socket = socket.display().to_string();
-    let text =
-        host.netns.try_run(&product("l34-router"), &["show", what, "-o", "json", "--admin", &socket])?;
+    let text = host.netns.try_run(&Router::binary(), &["show", what, "-o", "json", "--admin", &socket])?;
     serde_json::from_str(&text).map_err(|error| format!("`show {what}`: {error}: {text}"))
 }
 

@@ -1,8 +1,12 @@
 //! The labs: the product and the BGP library against real routers. One module per scenario, each with its picture.
 
+mod no_transit;
+mod router_auth;
+mod router_restart;
 mod scene;
 mod speaker_interop;
 mod speaker_restart;
 mod speaker_security;
 mod vpn_bfd;
 mod vpn_bird;
+mod vpn_others;
