@@ -11,7 +11,7 @@ use l34_crds::core::{Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Pod, Ser
 use l34_crds::gateway::Gateway;
 use l34_crds::names;
 
-use crate::gateway::services;
+use crate::gateway::{Member, members};
 use crate::meta::{age, annotation};
 use crate::networks::{Network, addresses, networks};
 use crate::problem::Problem;
@@ -44,8 +44,9 @@ pub fn slices<'a>(
     });
     let by_label = by_label(objects, namespace);
     let mut addresses = AddressBook { networks: &networks, known: BTreeMap::new() };
-    services(objects, namespace, name)
-        .filter_map(|(service_name, service)| {
+    members(objects, namespace, name)
+        .into_iter()
+        .filter_map(|Member { name: service_name, service, .. }| {
             let mut pods = selected(service, &by_label)?;
             let matched = pods.len();
             limit(service, &mut pods, problems);
@@ -108,16 +109,15 @@ fn limit(service: &Service, pods: &mut Vec<&Pod>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What each Pod has on the networks, read once however many Services select it.
+/// What each Pod, by name, has on the networks: read once however many Services select it.
 struct AddressBook<'a> {
     networks: &'a [Network],
-    known: BTreeMap<(Option<String>, Option<String>), Vec<IpAddr>>,
+    known: BTreeMap<&'a str, Vec<IpAddr>>,
 }
 
-impl AddressBook<'_> {
-    fn of(&mut self, pod: &Pod, problems: &mut Vec<Problem>) -> &[IpAddr] {
-        let key = (pod.metadata.namespace.clone(), pod.metadata.name.clone());
-        self.known.entry(key).or_insert_with(|| {
+impl<'a> AddressBook<'a> {
+    fn of(&mut self, pod: &'a Pod, problems: &mut Vec<Problem>) -> &[IpAddr] {
+        self.known.entry(pod.metadata.name.as_deref().unwrap_or_default()).or_insert_with(|| {
             addresses(pod, self.networks).unwrap_or_else(|words| {
                 problems.push(Problem::error(of(Kind::Pod, &pod.metadata), NETWORK_STATUS_FIELD, words));
                 Vec::new()
@@ -127,11 +127,11 @@ impl AddressBook<'_> {
 }
 
 /// Packs the Pods into slices, one list for each family and set of ports.
-fn pack(
+fn pack<'a>(
     gateway: &str,
     service: &Service,
-    pods: &[&Pod],
-    addresses: &mut AddressBook<'_>,
+    pods: &[&'a Pod],
+    addresses: &mut AddressBook<'a>,
     problems: &mut Vec<Problem>,
 ) -> Vec<EndpointSlice> {
     let mut lists: BTreeMap<SliceKey, (Vec<EndpointPort>, Vec<Endpoint>)> = BTreeMap::new();

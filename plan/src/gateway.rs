@@ -10,16 +10,16 @@ use std::sync::Arc;
 use l34_crds::core::Service;
 use l34_crds::gateway::Gateway;
 use l34_crds::gateway_router::GatewayRouter;
-use l34_crds::names;
+use l34_crds::{Kind, names};
 use serde::Serialize;
 
 use crate::meta::label;
-use crate::snapshot::Objects;
+use crate::snapshot::{ObjectRef, Objects};
 
 pub(crate) use grants::recorded;
 pub use grants::{Granted, decide};
 pub use status::{ADDRESSES_GRANTED, StatusPlan, status};
-pub use wanted::{Refused, RefusedReason, Wanted, wanted};
+pub use wanted::{Claims, Refused, RefusedReason, Wanted, wanted};
 
 /// How a Gateway stands towards us. Only one that is [`Ours`](Self::Ours) announces anything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,16 +67,26 @@ pub fn ours(objects: &Objects) -> impl Iterator<Item = (&str, &str, &Arc<Gateway
         .filter(|(namespace, name, _)| standing(objects, namespace, name) == Standing::Ours)
 }
 
-/// The Services of the Gateway: those of its namespace whose label names it.
-pub fn services<'a>(
-    objects: &'a Objects,
-    namespace: &str,
-    gateway: &str,
-) -> impl Iterator<Item = (&'a str, &'a Arc<Service>)> {
-    objects
-        .services
-        .in_namespace(namespace)
-        .filter(move |(_, service)| label(&service.metadata, names::SERVICE_PROXY_NAME) == Some(gateway))
+/// A Service of a Gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The Service.
+    pub service: &'a Service,
+    /// Its place among the Services of its Gateway, which are sorted by name.
+    pub index: usize,
+}
+
+/// The Services of the Gateway, by name: those of its namespace whose label names it.
+pub fn members<'a>(objects: &'a Objects, namespace: &str, gateway: &str) -> Vec<Member<'a>> {
+    let mut members = Vec::new();
+    for (name, service) in objects.services.in_namespace(namespace) {
+        if label(&service.metadata, names::SERVICE_PROXY_NAME) == Some(gateway) {
+            members.push(Member { name, service, index: members.len() });
+        }
+    }
+    members
 }
 
 /// The Gateway that a GatewayRouter belongs to, in its own namespace: `spec.gatewayRef`, else the label.
@@ -94,4 +104,13 @@ fn is_our_class(objects: &Objects, class: &str) -> bool {
             .gateway_classes
             .get("", class)
             .is_some_and(|c| c.spec.controller_name == names::CONTROLLER_NAME)
+}
+
+fn reference(gateway: &Gateway) -> ObjectRef {
+    let of = |text: &Option<String>| text.clone().unwrap_or_default();
+    ObjectRef {
+        kind: Kind::Gateway,
+        namespace: of(&gateway.metadata.namespace),
+        name: of(&gateway.metadata.name),
+    }
 }

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use l34_crds::{Kind, names};
 
-use crate::endpoints::slices;
-use crate::gateway::{Standing, standing};
+use crate::endpoints::{self, ServiceSlices};
+use crate::gateway::{Member, Standing, standing};
 use crate::meta::label;
 use crate::problem::Problem;
 use crate::services::{Place, Slices, entries};
@@ -69,31 +69,31 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
 
     let peers::Routers { peers, statics, blocked } = peers::plan(objects, me, &mut problems);
 
-    let derived = match (me.view, gateway) {
-        (View::Own, Some(gateway)) => slices(objects, gateway, &mut problems),
-        _ => Vec::new(),
-    };
-    let mut slices = Slices::of(&objects.endpoint_slices, namespace, name);
-    derived.iter().flat_map(|service| &service.slices).for_each(|slice| slices.add(slice));
-    let with_pods = derived.iter().filter(|service| service.pods > 0).map(|service| service.service);
-    let mut seen: BTreeSet<&str> = me.seen.iter().map(String::as_str).chain(with_pods).collect();
-    seen.extend(slices.services());
-
     let mut holdings = vips::holdings(objects, me, &standing);
     problems.extend(holdings.refusals());
     let neighbours = peers.iter().map(|p| p.address).chain(statics.iter().map(|s| s.address)).collect();
     holdings.set_apart_conflicts(me, &neighbours, &mut problems);
 
+    let derived = match gateway {
+        Some(gateway) if me.view == View::Own && objects.pods.in_namespace(namespace).next().is_some() => {
+            endpoints::slices(objects, gateway, &mut problems)
+        }
+        _ => Vec::new(),
+    };
+    let more = derived.iter().flat_map(|service| &service.slices);
+    let slices = Slices::of(&objects.endpoint_slices, namespace, name, &holdings.members, more);
+    let seen = seen(me, &holdings.members, &slices, &derived);
+    let kept = kept(me, &holdings.members, &seen);
+
     let place = Place { namespace, node_name: &me.node_name, gateway: gateway.map(|g| &g.metadata) };
     let services = match standing {
         // A Gateway on its way out carries its connections to the end.
         Standing::Ours | Standing::Deleting => {
-            entries(objects, &place, &slices, &holdings.granted, &mut problems)
+            entries(&place, holdings.members.len(), &slices, &holdings.granted, &mut problems)
         }
         Standing::Absent | Standing::OtherClass(_) => Vec::new(),
     };
-    let ground = vips::Ground { objects, me, standing: &standing, entries: &services, seen: &seen };
-    let vips = holdings.decide(&ground);
+    let vips = holdings.decide(&vips::Ground { me, standing: &standing, entries: &services, seen: &seen });
 
     if standing != Standing::Ours {
         let words = format!("{standing}; no VIP is announced");
@@ -104,11 +104,32 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     }
     problems.sort();
     problems.dedup();
-    let seen = match me.dataplane {
-        Dataplane::None => seen.into_iter().map(str::to_owned).collect(),
-        Dataplane::Nftables => BTreeSet::new(), // it only matters what is there now
-    };
-    Intent { standing, peers, statics, blocked, vips, services, seen, problems }
+    Intent { standing, peers, statics, blocked, vips, services, seen: kept, problems }
+}
+
+/// For each Service of the Gateway: whether an EndpointSlice or a Pod of it was seen, now or before.
+fn seen(me: &Me, members: &[Member<'_>], slices: &Slices<'_>, derived: &[ServiceSlices<'_>]) -> Vec<bool> {
+    let mut with_pods = derived.iter().filter(|service| service.pods > 0).peekable();
+    let mut seen = Vec::with_capacity(members.len());
+    for member in members {
+        // Both are sorted by name.
+        while with_pods.next_if(|service| service.service < member.name).is_some() {}
+        let has_pods = with_pods.peek().is_some_and(|service| service.service == member.name);
+        let was_seen = !me.seen.is_empty() && me.seen.contains(member.name);
+        seen.push(has_pods || was_seen || !slices.service(member).is_empty());
+    }
+    seen
+}
+
+/// The names to keep for the next plan. With a data plane it only matters what is there now.
+fn kept(me: &Me, members: &[Member<'_>], seen: &[bool]) -> BTreeSet<String> {
+    match me.dataplane {
+        Dataplane::Nftables => BTreeSet::new(),
+        Dataplane::None => {
+            let seen = members.iter().zip(seen).filter(|(_, seen)| **seen).map(|(member, _)| member.name);
+            seen.map(str::to_owned).chain(me.seen.iter().cloned()).collect()
+        }
+    }
 }
 
 /// EndpointSlices without any `managed-by` label, as a person writes them, are meant to be used and

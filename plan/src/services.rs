@@ -2,20 +2,21 @@
 
 mod targets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
-use l34_crds::Kind;
 use l34_crds::core::{EndpointSlice, ObjectMeta, Service};
-use l34_crds::names;
+use l34_crds::{Kind, names};
 use serde::Serialize;
 
+use crate::gateway::{Claims, Member};
 use crate::meta::{age, annotation, label};
 use crate::problem::Problem;
-use crate::snapshot::{ObjectRef, Objects, Table};
+use crate::snapshot::{ObjectRef, Table};
 use targets::Targets;
 
 /// One VIP, protocol and port, and where its connections go.
@@ -70,40 +71,51 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// The EndpointSlices that count, by Service name.
-#[derive(Default)]
-pub(crate) struct Slices<'a>(BTreeMap<&'a str, Vec<&'a EndpointSlice>>);
+/// The EndpointSlices that count, by Service.
+pub(crate) struct Slices<'a> {
+    /// Each with the name of its Service, in that order.
+    all: Vec<(&'a str, &'a EndpointSlice)>,
+    /// For each Service of the Gateway, where its slices stand.
+    of: Vec<Range<usize>>,
+}
 
 impl<'a> Slices<'a> {
-    /// Those of a namespace that our controller manages, or a person in its name.
-    pub(crate) fn of(table: &'a Table<EndpointSlice>, namespace: &str, gateway: &str) -> Self {
-        let mut slices = Self::default();
-        for (_, slice) in table.in_namespace(namespace) {
-            let managed = label(&slice.metadata, names::MANAGED_BY) == Some(names::CONTROLLER);
+    /// Those of a namespace that our controller manages, or a person in its name, and `more`.
+    pub(crate) fn of(
+        table: &'a Table<EndpointSlice>,
+        namespace: &str,
+        gateway: &str,
+        members: &[Member<'_>],
+        more: impl Iterator<Item = &'a EndpointSlice>,
+    ) -> Self {
+        let usable = |slice: &&EndpointSlice| {
             let other_gateway =
                 label(&slice.metadata, names::SERVICE_PROXY_NAME).is_some_and(|g| g != gateway);
-            if managed && !other_gateway {
-                slices.add(slice);
-            }
-        }
-        slices
-    }
+            !other_gateway && label(&slice.metadata, names::MANAGED_BY) == Some(names::CONTROLLER)
+        };
+        let in_table = table.in_namespace(namespace).map(|(_, slice)| slice.as_ref()).filter(usable);
+        let mut all: Vec<(&str, &EndpointSlice)> = in_table
+            .chain(more)
+            .filter_map(|slice| Some((label(&slice.metadata, names::SERVICE_NAME)?, slice)))
+            .collect();
+        all.sort_by_key(|(service, _)| *service);
 
-    /// Adds a slice under the Service that its label names.
-    pub(crate) fn add(&mut self, slice: &'a EndpointSlice) {
-        if let Some(service) = label(&slice.metadata, names::SERVICE_NAME) {
-            self.0.entry(service).or_default().push(slice);
-        }
-    }
-
-    /// Names of the Services that have one.
-    pub(crate) fn services(&self) -> impl Iterator<Item = &'a str> {
-        self.0.keys().copied()
+        // Both lists are sorted by the Service's name, so one pass joins them.
+        let mut from = 0;
+        let of = members
+            .iter()
+            .map(|member| {
+                from += all[from..].iter().take_while(|(service, _)| *service < member.name).count();
+                let length = all[from..].iter().take_while(|(service, _)| *service == member.name).count();
+                from..from + length
+            })
+            .collect();
+        Self { all, of }
     }
 
     /// The slices of a Service.
-    fn service(&self, name: &str) -> &[&'a EndpointSlice] {
-        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    pub(crate) fn service(&self, member: &Member<'_>) -> &[(&'a str, &'a EndpointSlice)] {
+        self.of.get(member.index).and_then(|range| self.all.get(range.clone())).unwrap_or_default()
     }
 }
 
@@ -118,56 +130,93 @@ pub(crate) struct Place<'a> {
 /// The entries for these VIPs, by VIP, protocol and port. Where two Services claim the same, the older
 /// one has it.
 pub(crate) fn entries(
-    objects: &Objects,
     place: &Place<'_>,
+    members: usize,
     slices: &Slices<'_>,
-    claims: &BTreeMap<IpAddr, Vec<&str>>,
+    claims: &Claims<'_>,
     problems: &mut Vec<Problem>,
 ) -> Vec<ServiceEntry> {
-    let mut cache: BTreeMap<&str, Targets> = BTreeMap::new();
-    let mut clashes = BTreeSet::new();
-    let mut entries = Vec::with_capacity(claims.len());
-    for (&vip, service_names) in claims {
-        let mut services: Vec<(&str, &Service)> = service_names
-            .iter()
-            .filter_map(|name| Some((*name, objects.services.get(place.namespace, name)?.as_ref())))
-            .collect();
-        services.sort_by(|(_, a), (_, b)| age(&a.metadata).cmp(&age(&b.metadata)));
-
-        let mut of_vip: BTreeMap<(Protocol, u16), ServiceEntry> = BTreeMap::new();
-        for (name, service) in services {
-            let targets = cache
-                .entry(name)
-                .or_insert_with(|| Targets::new(service, slices.service(name), place, claims, problems));
-            for port in &targets.ports {
-                if let Some(holder) = of_vip.get(&(port.protocol, port.number)) {
-                    if holder.service != name {
-                        clashes.insert((name, port.protocol, port.number, holder.service.clone(), vip));
-                    }
-                    continue;
-                }
-                let entry = ServiceEntry {
-                    vip,
-                    protocol: port.protocol,
-                    port: port.number,
-                    service: name.to_owned(),
-                    endpoints: Arc::clone(if vip.is_ipv4() { &port.ipv4 } else { &port.ipv6 }),
-                    affinity: targets.affinity,
-                    keep_client_address: targets.keep_client_address,
-                };
-                of_vip.insert((port.protocol, port.number), entry);
+    let vips = Vips::new(claims);
+    let mut targets: Vec<Option<Targets>> = Vec::new();
+    targets.resize_with(members, || None);
+    let mut entries: Vec<ServiceEntry> = Vec::with_capacity(claims.len());
+    let mut of_vip: Vec<ServiceEntry> = Vec::new();
+    for (&vip, claiming) in claims {
+        for member in by_age(claiming).iter() {
+            let Some(known) = targets.get_mut(member.index) else { continue };
+            let targets = known
+                .get_or_insert_with(|| Targets::new(member, slices.service(member), place, &vips, problems));
+            of_vip.extend(targets.ports.iter().map(|port| ServiceEntry {
+                vip,
+                protocol: port.protocol,
+                port: port.number,
+                service: member.name.to_owned(),
+                endpoints: Arc::clone(if vip.is_ipv4() { &port.ipv4 } else { &port.ipv6 }),
+                affinity: targets.affinity,
+                keep_client_address: targets.keep_client_address,
+            }));
+        }
+        // The sort keeps the older Service before the younger.
+        of_vip.sort_by_key(|entry| (entry.protocol, entry.port));
+        for entry in of_vip.drain(..) {
+            let key = |entry: &ServiceEntry| (entry.vip, entry.protocol, entry.port);
+            match entries.last() {
+                Some(holder) if key(holder) == key(&entry) => problems.extend(clash(place, &entry, holder)),
+                _ => entries.push(entry),
             }
         }
-        entries.extend(of_vip.into_values());
     }
-    problems.extend(clashes.into_iter().map(|(name, protocol, port, holder, vip)| {
-        Problem::error(
-            ObjectRef::new(Kind::Service, place.namespace, name),
-            "spec.ports",
-            format!("{protocol} port {port} of {vip} belongs to Service {holder}, which is older"),
-        )
-    }));
     entries
+}
+
+/// The older first; mostly there is one.
+fn by_age<'s, 'a>(members: &'s [Member<'a>]) -> Cow<'s, [Member<'a>]> {
+    if members.len() < 2 {
+        return Cow::Borrowed(members);
+    }
+    let mut members = members.to_vec();
+    members.sort_by(|a, b| age(&a.service.metadata).cmp(&age(&b.service.metadata)));
+    Cow::Owned(members)
+}
+
+fn clash(place: &Place<'_>, entry: &ServiceEntry, holder: &ServiceEntry) -> Option<Problem> {
+    let words = format!(
+        "{} port {} of {} belongs to Service {}, which is older",
+        entry.protocol, entry.port, entry.vip, holder.service
+    );
+    let object = ObjectRef::new(Kind::Service, place.namespace, &entry.service);
+    (entry.service != holder.service).then(|| Problem::error(object, "spec.ports", words))
+}
+
+/// The VIPs of the Gateway, to be asked whether an endpoint is one of them.
+struct Vips<'a> {
+    claims: &'a Claims<'a>,
+    /// The least and the greatest of each family: most endpoints lie outside, which is found out at once.
+    ipv4: Option<(IpAddr, IpAddr)>,
+    ipv6: Option<(IpAddr, IpAddr)>,
+}
+
+impl<'a> Vips<'a> {
+    fn new(claims: &'a Claims<'a>) -> Self {
+        // All of IPv4 sorts before all of IPv6.
+        let bounds = |range: (Bound<IpAddr>, Bound<IpAddr>)| {
+            let mut addresses = claims.range(range).map(|(address, _)| *address);
+            let first = addresses.next()?;
+            Some((first, addresses.next_back().unwrap_or(first)))
+        };
+        let border = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        Self {
+            claims,
+            ipv4: bounds((Bound::Unbounded, Bound::Excluded(border))),
+            ipv6: bounds((Bound::Included(border), Bound::Unbounded)),
+        }
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        let bounds = if address.is_ipv4() { self.ipv4 } else { self.ipv6 };
+        bounds.is_some_and(|(first, last)| (first..=last).contains(&address))
+            && self.claims.contains_key(&address)
+    }
 }
 
 /// Whether the Service wants its VIPs announced without endpoints too.

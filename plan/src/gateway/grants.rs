@@ -7,15 +7,18 @@ use l34_crds::Kind;
 use l34_crds::gateway::Gateway;
 use l34_crds::names;
 
-use super::wanted::{Refused, RefusedReason, SPEC_ADDRESSES, Wanted, field_of, list, wanted};
+use super::Member;
+use super::wanted::{Claims, Refused, RefusedReason, SPEC_ADDRESSES, Wanted, field_of, list, wanted};
 use crate::meta::{age, annotation, label};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
 
 /// The VIPs that a Gateway holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Granted<'a> {
-    /// Each VIP with the names of the Services that claim it, by name.
-    pub claims: BTreeMap<IpAddr, Vec<&'a str>>,
+    /// Every Service of the Gateway, by name.
+    pub members: Vec<Member<'a>>,
+    /// The VIPs, with the Services that claim each.
+    pub claims: Claims<'a>,
     /// What was asked for and not given.
     pub refused: Vec<Refused>,
 }
@@ -25,10 +28,12 @@ pub struct Granted<'a> {
 ///
 /// By record means in `Gateway.status.addresses`, or on one of our EndpointSlices of its Services.
 pub fn decide(objects: &Objects) -> BTreeMap<NamespacedName, Granted<'_>> {
+    let mut services = members_by_gateway(objects);
     let mut candidates: Vec<Candidate<'_>> = super::ours(objects)
         .map(|(namespace, name, gateway)| {
-            let Wanted { claims, refused } = wanted(objects, namespace, name, gateway);
-            Candidate { namespace, name, gateway, granted: Granted { claims, refused } }
+            let members = services.remove(&(namespace, name)).unwrap_or_default();
+            let Wanted { members, claims, refused } = wanted(gateway, members);
+            Candidate { namespace, name, gateway, granted: Granted { members, claims, refused } }
         })
         .collect();
     candidates.sort_by(|a, b| age(&a.gateway.metadata).cmp(&age(&b.gateway.metadata)));
@@ -38,10 +43,22 @@ pub fn decide(objects: &Objects) -> BTreeMap<NamespacedName, Granted<'_>> {
         let records: Vec<_> =
             candidates.iter().map(|c| recorded(objects, c.namespace, c.name, c.gateway)).collect();
         for address in contended {
-            settle(objects, &mut candidates, &records, address);
+            settle(&mut candidates, &records, address);
         }
     }
     candidates.into_iter().map(|c| (NamespacedName::new(c.namespace, c.name), c.granted)).collect()
+}
+
+/// The Services of all Gateways in one pass.
+fn members_by_gateway(objects: &Objects) -> BTreeMap<(&str, &str), Vec<Member<'_>>> {
+    let mut members: BTreeMap<(&str, &str), Vec<Member<'_>>> = BTreeMap::new();
+    for (namespace, name, service) in objects.services.iter() {
+        if let Some(gateway) = label(&service.metadata, names::SERVICE_PROXY_NAME) {
+            let of_gateway = members.entry((namespace, gateway)).or_default();
+            of_gateway.push(Member { name, service, index: of_gateway.len() });
+        }
+    }
+    members
 }
 
 /// The addresses that stand on record for a Gateway: what the router of that Gateway announces.
@@ -86,12 +103,7 @@ fn contended(candidates: &[Candidate<'_>]) -> BTreeSet<IpAddr> {
 
 /// Leaves `address` with one of the candidates. They come in order of age, with what stands on record
 /// for each.
-fn settle(
-    objects: &Objects,
-    candidates: &mut [Candidate<'_>],
-    records: &[BTreeSet<IpAddr>],
-    address: IpAddr,
-) {
+fn settle(candidates: &mut [Candidate<'_>], records: &[BTreeSet<IpAddr>], address: IpAddr) {
     let asking: Vec<usize> =
         (0..candidates.len()).filter(|&i| candidates[i].granted.claims.contains_key(&address)).collect();
     let holder = asking.iter().find(|&&i| records[i].contains(&address));
@@ -110,10 +122,9 @@ fn settle(
                 words: words.clone(),
             });
         };
-        for service_name in services {
-            let service = objects.services.get(namespace, service_name);
-            let field = service.and_then(|s| field_of(s, address)).unwrap_or_default();
-            refuse(ObjectRef::new(Kind::Service, namespace, service_name), field);
+        for member in services {
+            let field = field_of(member.service, address).unwrap_or_default();
+            refuse(ObjectRef::new(Kind::Service, namespace, member.name), field);
         }
         let in_spec = gateway.spec.addresses.iter().flatten().filter_map(|a| a.value.as_ref()?.parse().ok());
         if in_spec.into_iter().any(|a: IpAddr| a == address) {

@@ -9,17 +9,23 @@ use l34_crds::gateway::Gateway;
 use l34_crds::names;
 use serde::Serialize;
 
+use super::Member;
 use crate::addresses::not_a_vip;
 use crate::meta::annotation;
-use crate::snapshot::{ObjectRef, Objects};
+use crate::snapshot::ObjectRef;
+
+/// Addresses with the Services that claim each, by name. An address of `Gateway.spec.addresses` may
+/// stand here without any.
+pub type Claims<'a> = BTreeMap<IpAddr, Vec<Member<'a>>>;
 
 /// What one Gateway asks for, before other Gateways are looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Wanted<'a> {
-    /// Each address with the names of the Services that claim it, by name. An address of
-    /// `Gateway.spec.addresses` may stand here without any.
-    pub claims: BTreeMap<IpAddr, Vec<&'a str>>,
-    /// What cannot be a VIP at all.
+    /// Every Service of the Gateway, by name.
+    pub members: Vec<Member<'a>>,
+    /// What can be a VIP.
+    pub claims: Claims<'a>,
+    /// What cannot.
     pub refused: Vec<Refused>,
 }
 
@@ -60,21 +66,17 @@ impl RefusedReason {
     }
 }
 
-/// The addresses that the Gateway and its Services ask for.
-pub fn wanted<'a>(objects: &'a Objects, namespace: &str, name: &str, gateway: &Gateway) -> Wanted<'a> {
-    let mut wanted = Wanted::default();
-    for (service_name, service) in super::services(objects, namespace, name) {
-        for (field, text) in of_service(service) {
+/// The addresses that the Gateway and its Services, all of them, ask for.
+pub fn wanted<'a>(gateway: &Gateway, members: Vec<Member<'a>>) -> Wanted<'a> {
+    let namespace = gateway.metadata.namespace.as_deref().unwrap_or_default();
+    let mut refused = Vec::new();
+    let mut claimed: Vec<(IpAddr, Member<'a>)> = Vec::with_capacity(members.len());
+    for member in &members {
+        for (field, text) in of_service(member.service) {
             match vip(text) {
-                Ok(address) => {
-                    let claims = wanted.claims.entry(address).or_default();
-                    // Services come by name, so a repeated one is the last.
-                    if claims.last() != Some(&service_name) {
-                        claims.push(service_name);
-                    }
-                }
-                Err(words) => wanted.refused.push(Refused {
-                    object: ObjectRef::new(Kind::Service, namespace, service_name),
+                Ok(address) => claimed.push((address, *member)),
+                Err(words) => refused.push(Refused {
+                    object: ObjectRef::new(Kind::Service, namespace, member.name),
                     field,
                     address: text.to_owned(),
                     reason: RefusedReason::AddressNotUsable,
@@ -83,11 +85,12 @@ pub fn wanted<'a>(objects: &'a Objects, namespace: &str, name: &str, gateway: &G
             }
         }
     }
+    let mut claims = group(claimed);
     for entry in gateway.spec.addresses.iter().flatten() {
         match of_spec(entry.r#type.as_deref(), entry.value.as_deref()) {
-            Ok(address) => _ = wanted.claims.entry(address).or_default(),
-            Err((reason, words)) => wanted.refused.push(Refused {
-                object: ObjectRef::new(Kind::Gateway, namespace, name),
+            Ok(address) => _ = claims.entry(address).or_default(),
+            Err((reason, words)) => refused.push(Refused {
+                object: super::reference(gateway),
                 field: SPEC_ADDRESSES,
                 address: entry.value.clone().unwrap_or_default(),
                 reason,
@@ -95,7 +98,18 @@ pub fn wanted<'a>(objects: &'a Objects, namespace: &str, name: &str, gateway: &G
             }),
         }
     }
-    wanted
+    Wanted { members, claims, refused }
+}
+
+/// Sorted first, because a map of many addresses is built fastest in order.
+fn group(mut claimed: Vec<(IpAddr, Member<'_>)>) -> Claims<'_> {
+    let key = |(address, member): &(IpAddr, Member<'_>)| (*address, member.index);
+    claimed.sort_unstable_by_key(key);
+    claimed.dedup_by_key(|claim| key(claim));
+    claimed
+        .chunk_by(|(a, _), (b, _)| a == b)
+        .map(|same| (same[0].0, same.iter().map(|(_, member)| *member).collect()))
+        .collect()
 }
 
 /// The addresses that a Service asks for, as written, with the field that each stands in.

@@ -7,7 +7,7 @@ use l34_crds::Kind;
 
 use super::intent::{Decision, VipIntent, Withheld};
 use super::{Dataplane, Me, View};
-use crate::gateway::{Refused, Standing, decide, recorded, wanted};
+use crate::gateway::{Claims, Granted, Member, Refused, Standing, Wanted, decide, members, recorded, wanted};
 use crate::problem::Problem;
 use crate::services::{ServiceEntry, announces_always, is_local};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
@@ -15,10 +15,12 @@ use crate::snapshot::{NamespacedName, ObjectRef, Objects};
 /// The addresses of a Gateway, before it is asked what stands behind them.
 #[derive(Default)]
 pub(super) struct Holdings<'a> {
-    /// The VIPs that the Gateway holds, with the names of the Services that claim them.
-    pub(super) granted: BTreeMap<IpAddr, Vec<&'a str>>,
+    /// Every Service of the Gateway, by name.
+    pub(super) members: Vec<Member<'a>>,
+    /// The VIPs that the Gateway holds, with the Services that claim them.
+    pub(super) granted: Claims<'a>,
     /// The addresses that are not announced, whatever stands behind them.
-    apart: BTreeMap<IpAddr, (Vec<&'a str>, Withheld)>,
+    apart: BTreeMap<IpAddr, (Vec<Member<'a>>, Withheld)>,
     refused: Vec<Refused>,
 }
 
@@ -28,21 +30,21 @@ pub(super) fn holdings<'a>(objects: &'a Objects, me: &Me, standing: &Standing) -
     let Some(gateway) = objects.gateways.get(namespace, name) else { return Holdings::default() };
 
     if me.view == View::Own && *standing == Standing::Ours {
-        let mine = decide(objects).remove(&NamespacedName::new(namespace, name)).unwrap_or_default();
-        return Holdings { granted: mine.claims, refused: mine.refused, ..Holdings::default() };
+        let Granted { members, claims, refused } =
+            decide(objects).remove(&NamespacedName::new(namespace, name)).unwrap_or_default();
+        return Holdings { members, granted: claims, refused, apart: BTreeMap::new() };
     }
-    let wanted = wanted(objects, namespace, name, gateway);
+    let Wanted { members, mut claims, refused } = wanted(gateway, members(objects, namespace, name));
     if me.view == View::Own {
-        return Holdings { granted: wanted.claims, refused: wanted.refused, ..Holdings::default() };
+        return Holdings { members, granted: claims, refused, apart: BTreeMap::new() };
     }
-    let mut claims = wanted.claims;
     let granted = recorded(objects, namespace, name, gateway)
         .into_iter()
         .map(|address| (address, claims.remove(&address).unwrap_or_default()))
         .collect();
     let not_granted = || Withheld::NotGranted("is not granted by the controller".to_owned());
     let apart = claims.into_iter().map(|(address, services)| (address, (services, not_granted()))).collect();
-    Holdings { granted, apart, refused: wanted.refused }
+    Holdings { members, granted, apart, refused }
 }
 
 impl Holdings<'_> {
@@ -61,7 +63,7 @@ impl Holdings<'_> {
             for address in addresses {
                 let Some(services) = self.granted.remove(address) else { continue };
                 let object = match services.first() {
-                    Some(service) => ObjectRef::new(Kind::Service, &me.namespace, service),
+                    Some(service) => ObjectRef::new(Kind::Service, &me.namespace, service.name),
                     None => ObjectRef::new(Kind::Gateway, &me.namespace, &me.gateway),
                 };
                 let problem = format!("VIP {address} {words}, and is not announced");
@@ -73,21 +75,18 @@ impl Holdings<'_> {
 
     /// Decides for every address.
     pub(super) fn decide(self, ground: &Ground<'_>) -> BTreeMap<IpAddr, VipIntent> {
-        let served: BTreeSet<IpAddr> = ground
-            .entries
-            .iter()
-            .filter(|entry| !entry.endpoints.is_empty())
-            .map(|entry| entry.vip)
-            .collect();
-        let owned = |services: Vec<&str>| services.into_iter().map(str::to_owned).collect();
-
-        let mut vips: BTreeMap<IpAddr, VipIntent> = BTreeMap::new();
-        for (address, services) in self.granted {
-            let decision = ground.decision(&services, served.contains(&address));
-            vips.insert(address, VipIntent { services: owned(services), decision });
-        }
+        let names = |services: &[Member<'_>]| services.iter().map(|member| member.name.to_owned()).collect();
+        let mut entries = ground.entries.iter().filter(|entry| !entry.endpoints.is_empty()).peekable();
+        // The entries are sorted by VIP, as these are, so one pass joins them.
+        let granted = self.granted.into_iter().map(|(address, services)| {
+            while entries.next_if(|entry| entry.vip < address).is_some() {}
+            let served = entries.peek().is_some_and(|entry| entry.vip == address);
+            let decision = ground.decision(&services, served);
+            (address, VipIntent { services: names(&services), decision })
+        });
+        let mut vips: BTreeMap<IpAddr, VipIntent> = granted.collect();
         for (address, (services, why)) in self.apart {
-            vips.insert(address, VipIntent { services: owned(services), decision: Decision::Withhold(why) });
+            vips.insert(address, VipIntent { services: names(&services), decision: Decision::Withhold(why) });
         }
         for refused in self.refused {
             let Ok(address) = refused.address.parse() else { continue };
@@ -113,24 +112,22 @@ impl Holdings<'_> {
 
 /// What a decision looks at.
 pub(super) struct Ground<'a> {
-    pub(super) objects: &'a Objects,
     pub(super) me: &'a Me,
     pub(super) standing: &'a Standing,
     pub(super) entries: &'a [ServiceEntry],
-    /// Services behind which something was seen, now or before.
-    pub(super) seen: &'a BTreeSet<&'a str>,
+    /// For each Service of the Gateway: whether something was seen behind it, now or before.
+    pub(super) seen: &'a [bool],
 }
 
 impl Ground<'_> {
     /// Whether to announce a VIP that these Services claim. `served`: the data plane has an endpoint for it.
-    fn decision(&self, services: &[&str], served: bool) -> Decision {
+    fn decision(&self, services: &[Member<'_>], served: bool) -> Decision {
         let no_dataplane = self.me.dataplane == Dataplane::None;
-        let objects = || services.iter().filter_map(|s| self.objects.services.get(&self.me.namespace, s));
-        let was_seen = |service: &&str| self.seen.contains(*service);
+        let was_seen = |member: &Member<'_>| self.seen.get(member.index).copied().unwrap_or(false);
 
         if *self.standing != Standing::Ours {
             Decision::Withhold(Withheld::Gateway(self.standing.clone()))
-        } else if served || objects().any(|service| announces_always(service)) {
+        } else if served || services.iter().any(|member| announces_always(member.service)) {
             Decision::Announce
         } else if no_dataplane && (services.is_empty() || !services.iter().all(was_seen)) {
             // What answers on it is not ours to know, and nothing says that it is gone.
@@ -138,7 +135,7 @@ impl Ground<'_> {
         } else if services.is_empty() {
             Decision::Withhold(Withheld::NoService)
         } else if services.iter().any(was_seen) {
-            let local = objects().any(|service| is_local(service));
+            let local = services.iter().any(|member| is_local(member.service));
             Decision::Withhold(Withheld::NoEndpoint { local })
         } else {
             Decision::Withhold(Withheld::NothingSeen)

@@ -1,6 +1,5 @@
 //! The endpoints of one Service, port by port.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +8,9 @@ use l34_crds::Kind;
 use l34_crds::core::{Endpoint, EndpointSlice, IntOrString, Service, ServicePort, ServiceSpec};
 use l34_crds::names;
 
-use super::{Place, Protocol, is_local};
+use super::{Place, Protocol, Vips, is_local};
 use crate::addresses::not_unicast;
+use crate::gateway::Member;
 use crate::meta::annotation;
 use crate::problem::Problem;
 use crate::snapshot::ObjectRef;
@@ -32,13 +32,12 @@ pub(super) struct Port {
 
 impl Targets {
     pub(super) fn new(
-        service: &Service,
-        slices: &[&EndpointSlice],
+        Member { name, service, .. }: &Member<'_>,
+        slices: &[(&str, &EndpointSlice)],
         place: &Place<'_>,
-        vips: &BTreeMap<IpAddr, Vec<&str>>,
+        vips: &Vips<'_>,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let name = service.metadata.name.as_deref().unwrap_or_default();
         let object = || ObjectRef::new(Kind::Service, place.namespace, name);
         problems
             .extend(unknown_values(service).map(|(field, words)| Problem::warning(object(), field, words)));
@@ -64,10 +63,10 @@ impl Targets {
                 complain("spec.ports", format!("there is no {protocol} port {}", port.port));
                 continue;
             };
-            let of_family = |is_family: fn(&IpAddr) -> bool| -> Arc<[SocketAddr]> {
-                usable(&candidates, port, protocol, is_family)
-            };
-            let (ipv4, ipv6) = (of_family(IpAddr::is_ipv4), of_family(IpAddr::is_ipv6));
+            let numbers: Vec<_> =
+                slices.iter().map(|(_, slice)| target_port(slice, port, protocol)).collect();
+            let ipv4 = usable(&candidates, &numbers, IpAddr::is_ipv4);
+            let ipv6 = usable(&candidates, &numbers, IpAddr::is_ipv6);
             targets.ports.push(Port { protocol, number, ipv4, ipv6 });
         }
         targets
@@ -75,10 +74,11 @@ impl Targets {
 }
 
 /// An endpoint that can be reached, wherever its readiness stands.
-struct Candidate<'a> {
+struct Candidate {
     address: IpAddr,
     readiness: Readiness,
-    slice: &'a EndpointSlice,
+    /// Which of the Service's slices it stands in.
+    slice: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,25 +89,27 @@ enum Readiness {
     Neither,
 }
 
-fn candidates<'a>(
-    slices: &[&'a EndpointSlice],
+fn candidates(
+    slices: &[(&str, &EndpointSlice)],
     service: &Service,
     place: &Place<'_>,
-    vips: &BTreeMap<IpAddr, Vec<&str>>,
+    vips: &Vips<'_>,
     complain: &mut impl FnMut(&str, String),
-) -> Vec<Candidate<'a>> {
+) -> Vec<Candidate> {
     let local_only = is_local(service);
     let mut candidates = Vec::new();
-    for &slice in slices {
+    for (index, (_, slice)) in slices.iter().enumerate() {
         for endpoint in slice.endpoints.iter().flatten() {
             if local_only && endpoint.node_name.as_deref() != Some(place.node_name) {
                 continue;
             }
             match address(slice, endpoint) {
-                Ok(address) if vips.contains_key(&address) => {
+                Ok(address) if vips.contains(address) => {
                     complain("", format!("endpoint {address} is a VIP of the same Gateway, and is not used"));
                 }
-                Ok(address) => candidates.push(Candidate { address, readiness: readiness(endpoint), slice }),
+                Ok(address) => {
+                    candidates.push(Candidate { address, readiness: readiness(endpoint), slice: index })
+                }
                 Err(words) => {
                     let slice_name = slice.metadata.name.as_deref().unwrap_or_default();
                     complain("", format!("an endpoint of EndpointSlice {slice_name} is not used: {words}"));
@@ -144,23 +146,27 @@ fn readiness(endpoint: &Endpoint) -> Readiness {
     }
 }
 
-/// The ready endpoints of a port, else those that terminate and still serve (KEP-1669).
+/// The ready endpoints, else those that terminate and still serve (KEP-1669), each at the port that its
+/// slice has: `numbers`, by slice.
 fn usable(
-    candidates: &[Candidate<'_>],
-    port: &ServicePort,
-    protocol: Protocol,
+    candidates: &[Candidate],
+    numbers: &[Option<u16>],
     is_family: fn(&IpAddr) -> bool,
 ) -> Arc<[SocketAddr]> {
-    let with = |readiness| -> BTreeSet<SocketAddr> {
+    let with = |readiness| -> Vec<SocketAddr> {
         candidates
             .iter()
             .filter(|c| c.readiness == readiness && is_family(&c.address))
-            .filter_map(|c| Some(SocketAddr::new(c.address, target_port(c.slice, port, protocol)?)))
+            .filter_map(|c| Some(SocketAddr::new(c.address, (*numbers.get(c.slice)?)?)))
             .collect()
     };
-    let ready = with(Readiness::Ready);
-    let used = if ready.is_empty() { with(Readiness::ServingTerminating) } else { ready };
-    used.into_iter().collect()
+    let mut used = with(Readiness::Ready);
+    if used.is_empty() {
+        used = with(Readiness::ServingTerminating);
+    }
+    used.sort_unstable();
+    used.dedup();
+    if used.is_empty() { Arc::default() } else { used.into() }
 }
 
 /// The port of the slice's endpoints for a Service port: found by name, as the API has it. A slice
