@@ -9,6 +9,7 @@ use crate::packet::{Diag, State};
 
 /// A session as [`Session::view`](crate::Session::view) shows it. Ages are in milliseconds, intervals in microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct View {
     /// The session's state.
     pub state: State,
@@ -54,6 +55,7 @@ pub struct View {
 
 /// A session as its [`Endpoint`](crate::Endpoint) shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SessionView {
     /// Address of the remote system.
     pub remote: IpAddr,

@@ -26,6 +26,7 @@ pub(crate) enum Question {
     Vips,
     Routes { limit: usize },
     Bfd,
+    Services,
     Problems,
     Explain { subject: String },
 }
@@ -37,6 +38,7 @@ impl Question {
             What::Vips => Question::Vips,
             What::Routes => Question::Routes { limit },
             What::Bfd => Question::Bfd,
+            What::Services => Question::Services,
             What::Problems => Question::Problems,
         }
     }
@@ -124,6 +126,7 @@ async fn answer(question: Question, app: &Shared) -> Result<Value> {
         Question::Vips => serde_json::to_value(views::vips(app).await?)?,
         Question::Routes { limit } => serde_json::to_value(views::routes(app, limit).await?)?,
         Question::Bfd => serde_json::to_value(views::bfd(app))?,
+        Question::Services => serde_json::to_value(views::services(app))?,
         Question::Problems => serde_json::to_value(views::problems(app))?,
         Question::Explain { subject } => serde_json::to_value(explain::explain(app, &subject).await?)?,
     })

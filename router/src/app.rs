@@ -19,6 +19,7 @@ use crate::bfd_link::PathWatch;
 use crate::fib::{Fib, FibChange};
 use crate::history::History;
 use crate::kernel_link::KernelLink;
+use crate::plane_link::PlaneLink;
 use crate::translate::{self, Interfaces};
 
 /// Which Gateway this router plays.
@@ -35,6 +36,7 @@ pub(crate) struct Parts {
     pub(crate) bfd: l34_bfd::driver::Handle,
     pub(crate) paths: Arc<PathWatch>,
     pub(crate) kernel: KernelLink,
+    pub(crate) plane: PlaneLink,
 }
 
 /// Everything that is known.
@@ -47,7 +49,9 @@ pub(crate) struct App {
     pub(crate) intent: Option<Intent>,
     pub(crate) interfaces: Interfaces,
     pub(crate) fib: Fib,
+    /// VIPs that are originated.
     pub(crate) announced: BTreeSet<IpAddr>,
+    dataplane: router::Dataplane,
     objects: Option<Objects>,
     seen: BTreeSet<String>,
     bfd_up: BTreeSet<SessionKey>,
@@ -60,11 +64,20 @@ pub(crate) struct App {
     bfd_config: Vec<l34_bfd::SessionConfig>,
     /// Routes are complete: nothing is left over from an earlier router, or every peer has sent its own since.
     converged: bool,
+    /// VIPs have been withdrawn whose services are still in place.
+    leaving: bool,
 }
 
 impl App {
-    pub(crate) fn new(identity: Identity, parts: Parts, router_id: Option<Ipv4Addr>, converged: bool) -> App {
+    pub(crate) fn new(
+        identity: Identity,
+        parts: Parts,
+        dataplane: router::Dataplane,
+        router_id: Option<Ipv4Addr>,
+        converged: bool,
+    ) -> App {
         App {
+            dataplane,
             identity,
             parts,
             history: History::default(),
@@ -82,6 +95,7 @@ impl App {
             config: Config::default(),
             bfd_config: Vec::new(),
             converged,
+            leaving: false,
         }
     }
 
@@ -148,7 +162,7 @@ impl App {
             namespace: self.identity.namespace.clone(),
             gateway: self.identity.gateway.clone(),
             node_name: self.identity.node_name.clone(),
-            dataplane: router::Dataplane::None,
+            dataplane: self.dataplane,
             view: View::Own,
             local_addresses: self.interfaces.values().flat_map(|link| link.addresses.iter().copied()).collect(),
             seen: self.seen.clone(),
@@ -156,26 +170,44 @@ impl App {
         let intent = router::plan(objects, &me);
         self.seen.clone_from(&intent.seen);
         self.log_problems(&intent);
-        self.announced = translate::announced(&intent);
         self.router_id = self.router_id.or_else(|| {
             let derived = translate::router_id(&intent, &self.interfaces)?;
             info!(router_id = %derived, "BGP Identifier, from the address of a peer's interface");
             Some(derived)
         });
         self.configure_bfd(&intent);
-        let config =
-            translate::speaker(&intent, &self.interfaces, self.router_id, &self.announced, &mut self.originate);
-        self.history.keep_only(|key| config.peers.contains_key(key));
+        // New services first, so that a VIP can be announced; those of VIPs that go stay until they are withdrawn.
+        self.leaving |= self.parts.plane.apply(&intent, &self.announced);
         self.intent = Some(intent);
+        let config = self.reconfigure();
+        self.history.keep_only(|key| self.config.peers.contains_key(key));
         self.reground();
         if self.converged {
             self.parts.kernel.converged();
         }
-        self.parts.kernel.set_vips(&self.announced);
+        config
+    }
+
+    /// The data plane has put something in place, or lost it.
+    pub(crate) fn plane_changed(&mut self) -> Option<Config> {
+        self.reconfigure()
+    }
+
+    /// The speaker's configuration for the last plan, if it is another one than the last.
+    fn reconfigure(&mut self) -> Option<Config> {
+        let intent = self.intent.as_ref()?;
+        self.announced = self.parts.plane.ready(&translate::announced(intent));
+        let config =
+            translate::speaker(intent, &self.interfaces, self.router_id, &self.announced, &mut self.originate);
         (config != self.config).then(|| {
             self.config = config.clone();
             config
         })
+    }
+
+    /// Whether withdrawn VIPs wait to be let go; asked once for each time they are.
+    pub(crate) fn take_leaving(&mut self) -> bool {
+        std::mem::take(&mut self.leaving)
     }
 
     fn configure_bfd(&mut self, intent: &Intent) {

@@ -41,7 +41,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
     /// What carries the traffic of VIPs.
-    #[arg(long, value_enum, default_value_t = Dataplane::None)]
+    #[arg(long, value_enum, default_value_t = Dataplane::Nftables)]
     pub(crate) dataplane: Dataplane,
     /// Where learned routes go.
     #[arg(long, value_enum, default_value_t = Fib::Kernel)]
@@ -63,6 +63,8 @@ pub(crate) struct Run {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dataplane {
+    /// Our own nftables table: connections to VIP:port go to the endpoints.
+    Nftables,
     /// None of ours: VIPs are announced, and what answers on them is somebody else's business.
     None,
 }
@@ -105,6 +107,8 @@ pub(crate) enum What {
     Routes,
     /// BFD sessions.
     Bfd,
+    /// Services, their endpoints, and what is wrong with them.
+    Services,
     /// What is wrong with which object.
     Problems,
 }

@@ -26,7 +26,9 @@ pub(crate) async fn drain(app: &Shared, pause: Duration, term: &mut Signal, inte
     let told = detection_time(app);
     app.borrow().parts.bfd.admin_down_all();
     tokio::time::sleep(told).await;
-    app.borrow().parts.kernel.remove_all();
+    let mut app = app.borrow_mut();
+    app.parts.kernel.remove_all();
+    app.parts.plane.remove_all();
     info!("drained");
 }
 

@@ -25,7 +25,6 @@ pub(crate) struct KernelLink {
     /// Whether routes and rules are written.
     writes: bool,
     report: Arc<Mutex<Option<Report>>>,
-    vips: Mutex<Option<BTreeSet<IpAddr>>>,
 }
 
 /// What was found and started.
@@ -58,7 +57,7 @@ pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
     )?;
     let writes = fib == Fib::Kernel;
     let found = if writes { left_over(&handle) } else { FamilySet::EMPTY };
-    let link = KernelLink { handle, writes, report, vips: Mutex::new(None) };
+    let link = KernelLink { handle, writes, report };
     Ok(Started { link, interfaces: interfaces_seen, found })
 }
 
@@ -78,9 +77,10 @@ fn log_news(old: Option<&Report>, new: &Report) {
 }
 
 impl KernelLink {
-    /// Begins with no route wanted; those of an earlier router stay until [`KernelLink::converged`].
+    /// Begins with the rules and no route wanted; those of an earlier router stay until [`KernelLink::converged`].
     pub(crate) fn begin(&self) {
         if self.writes {
+            self.handle.set_rules(RuleMode::Marks);
             self.handle.replace(Wanted::default());
         }
     }
@@ -109,15 +109,6 @@ impl KernelLink {
         if self.writes {
             let hop = |(gateway, interface)| NextHop { gateway, interface };
             self.handle.set_down(down.into_iter().map(hop).collect());
-        }
-    }
-
-    /// The VIPs from which packets are to leave by our table.
-    pub(crate) fn set_vips(&self, vips: &BTreeSet<IpAddr>) {
-        let mut last = self.vips.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.writes && last.as_ref() != Some(vips) {
-            self.handle.set_rules(RuleMode::SourceRules(vips.clone()));
-            *last = Some(vips.clone());
         }
     }
 

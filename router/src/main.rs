@@ -10,6 +10,7 @@ mod fib;
 mod history;
 mod kernel_link;
 mod logging;
+mod plane_link;
 mod run;
 mod settings;
 mod show;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use l34_bfd::State;
@@ -12,6 +13,8 @@ use l34_bgp::config::Config;
 use l34_bgp::driver::ForwardingChange;
 use l34_bgp::speaker::{Event, EventKind};
 use l34_kernel::NamespaceLock;
+use l34_plan::router::Dataplane;
+use l34_proxy::Status;
 use l34_source::{FolderWatch, Snapshot};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -22,10 +25,12 @@ use crate::app::{App, Identity, Parts, Shared};
 use crate::bfd_link::{self, PathWatch};
 use crate::kernel_link::{self, Started};
 use crate::translate::Interfaces;
-use crate::{admin, cli, drain, settings};
+use crate::{admin, cli, drain, plane_link, settings};
 
 /// Speaker events that may wait for the main loop; more are only logged.
 const EVENTS: usize = 1024;
+/// How long services outlive the withdraw of their VIP: peers need a moment to turn traffic away.
+const LINGER: Duration = Duration::from_secs(1);
 /// Batches of learned routes that may wait; while they do, changes wait in the RIB.
 const ROUTE_BATCHES: usize = 16;
 
@@ -42,6 +47,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
 struct Inlets {
     snapshots: watch::Receiver<Option<Snapshot>>,
     interfaces: watch::Receiver<Interfaces>,
+    plane_status: watch::Receiver<Arc<Status>>,
     routes: mpsc::Receiver<Vec<ForwardingChange>>,
     bgp_events: mpsc::Receiver<Event>,
     bfd_events: mpsc::Receiver<l34_bfd::Event>,
@@ -61,6 +67,7 @@ async fn play(args: &cli::Run) -> Result<()> {
         info!("routes of an earlier router are here: resuming with graceful restart");
     }
     kernel.begin();
+    let (plane, plane_status) = plane_link::start(args)?;
     let paths = Arc::new(PathWatch::default());
     let (bfd, bfd_events) = bfd_link::start(paths.clone()).context("cannot start BFD")?;
     let (bgp_events_in, bgp_events) = mpsc::channel(EVENTS);
@@ -93,12 +100,17 @@ async fn play(args: &cli::Run) -> Result<()> {
         env!("CARGO_PKG_VERSION")
     );
     let writes_kernel = args.fib == cli::Fib::Kernel;
-    let app: Shared =
-        Rc::new(RefCell::new(App::new(identity, Parts { bgp, bfd, paths, kernel }, args.router_id, restarted.is_none())));
+    let dataplane = match args.dataplane {
+        cli::Dataplane::Nftables => Dataplane::Nftables,
+        cli::Dataplane::None => Dataplane::None,
+    };
+    let parts = Parts { bgp, bfd, paths, kernel, plane };
+    let app = App::new(identity, parts, dataplane, args.router_id, restarted.is_none());
+    let app: Shared = Rc::new(RefCell::new(app));
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let (folder, snapshots) = watch_folder(args.manifests.clone())?;
 
-    let mut inlets = Inlets { snapshots, interfaces, routes, bgp_events, bfd_events, term, interrupt };
+    let mut inlets = Inlets { snapshots, interfaces, plane_status, routes, bgp_events, bfd_events, term, interrupt };
     flow(&app, &mut inlets, writes_kernel).await;
     drop(folder);
     drain::drain(&app, args.drain_pause, &mut inlets.term, &mut inlets.interrupt).await;
@@ -139,6 +151,10 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
                 let snapshot = inlets.snapshots.borrow_and_update().clone();
                 snapshot.and_then(|snapshot| app.borrow_mut().objects_changed(snapshot))
             }
+            Ok(()) = inlets.plane_status.changed() => {
+                inlets.plane_status.mark_unchanged();
+                app.borrow_mut().plane_changed()
+            }
             Some(event) = inlets.bgp_events.recv() => {
                 app.borrow_mut().bgp_event(&event);
                 None
@@ -151,7 +167,19 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
                 return;
             }
         }
+        if app.borrow_mut().take_leaving() {
+            tokio::task::spawn_local(let_go(app.clone()));
+        }
     }
+}
+
+/// Takes the services of withdrawn VIPs away once the peers know, and have had time to act on it.
+async fn let_go(app: Shared) {
+    let bgp = app.borrow().parts.bgp.clone();
+    // A peer that does not take the withdraw must not keep old services for ever.
+    let _ = bgp.flushed(LINGER).await;
+    tokio::time::sleep(LINGER).await;
+    app.borrow_mut().parts.plane.let_go();
 }
 
 fn log(event: &Event) {

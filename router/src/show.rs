@@ -18,6 +18,7 @@ pub(crate) fn show(args: &Show) -> Result<()> {
         What::Vips => vips(&answer),
         What::Routes => routes(&answer),
         What::Bfd => bfd(&answer),
+        What::Services => services(&answer),
         What::Problems => problems(&answer),
     })
 }
@@ -161,6 +162,33 @@ fn bfd(answer: &Value) -> String {
         return "No BFD session is wanted.".into();
     }
     table(&["REMOTE", "INTERFACE", "STATE", "SINCE", "REMOTE STATE", "TX", "RX", "DETECT", "REASON"], &rows)
+}
+
+fn services(answer: &Value) -> String {
+    let rows: Vec<Vec<String>> = items(answer, "services")
+        .iter()
+        .map(|service| {
+            let endpoints: Vec<&str> = items(service, "endpoints").iter().filter_map(Value::as_str).collect();
+            let endpoints = match endpoints.as_slice() {
+                [] => "-".to_owned(),
+                [first @ .., last] if first.len() < 4 => {
+                    let mut all = first.to_vec();
+                    all.push(last);
+                    all.join(",")
+                }
+                many => format!("{} and {} more", many[0], many.len() - 1),
+            };
+            let problems: Vec<&str> = items(service, "problems").iter().filter_map(Value::as_str).collect();
+            let mut row: Vec<String> = ["service", "vip", "protocol", "port"].map(|field| cell(service, field)).into();
+            row.push(if service["inPlace"].as_bool().unwrap_or(false) { "in place" } else { "not in place" }.into());
+            row.extend([endpoints, problems.join("; ")]);
+            row
+        })
+        .collect();
+    if rows.is_empty() {
+        return "No Service belongs to the Gateway.".into();
+    }
+    table(&["SERVICE", "VIP", "PROTOCOL", "PORT", "STATE", "ENDPOINTS", "PROBLEMS"], &rows)
 }
 
 fn problems(answer: &Value) -> String {

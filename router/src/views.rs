@@ -1,6 +1,6 @@
 //! What `show` shows: plain values, whose JSON form docs/admin.md describes and keeps stable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Result;
@@ -10,8 +10,10 @@ use l34_bgp::config::PeerKey;
 use l34_bgp::net::Family;
 use l34_bgp::speaker::PeerView;
 use l34_bgp::{PathView, State};
+use l34_crds::Kind;
 use l34_plan::fib::Route;
 use l34_plan::router::{Decision, Intent, PeerIntent};
+use l34_plan::snapshot::ObjectRef;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -98,6 +100,37 @@ pub(crate) struct ShownRoute {
     /// What the kernel says to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kernel: Option<String>,
+}
+
+/// `show services`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Services {
+    pub(crate) services: Vec<Service>,
+    /// What the data plane counts and says of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) dataplane: Option<Value>,
+}
+
+/// One VIP, protocol and port, or a Service that gets none.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Service {
+    pub(crate) service: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) protocol: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) port: Option<u16>,
+    pub(crate) endpoints: Vec<String>,
+    /// `none` or `client-ip`.
+    pub(crate) affinity: String,
+    /// Endpoints see the client's address.
+    pub(crate) keep_client_address: bool,
+    /// The data plane has it in place.
+    pub(crate) in_place: bool,
+    /// What is wrong with the Service.
+    pub(crate) problems: Vec<String>,
 }
 
 /// `show problems`.
@@ -251,6 +284,7 @@ pub(crate) async fn vips(app: &Shared) -> Result<Vips> {
                 v4
             },
             reason: match &wanted.decision {
+                Decision::Announce if !announced => Some("the data plane has not put it in place yet".into()),
                 Decision::Announce => None,
                 Decision::Withhold(why) => Some(why.to_string()),
             },
@@ -287,6 +321,60 @@ pub(crate) async fn routes(app: &Shared, limit: usize) -> Result<Routes> {
 pub(crate) fn bfd(app: &Shared) -> Value {
     let views = app.borrow().parts.bfd.views();
     serde_json::json!({ "sessions": views })
+}
+
+pub(crate) fn services(app: &Shared) -> Services {
+    let app = app.borrow();
+    let status = app.parts.plane.status();
+    let planned = app.intent.as_ref().map_or(&[][..], |intent| &intent.services);
+    let problems = app.intent.as_ref().map_or(&[][..], |intent| &intent.problems);
+    let of_service = |name: &str| -> Vec<String> {
+        let about = |object: &ObjectRef| {
+            object.kind == Kind::Service && object.namespace == app.identity.namespace && object.name == name
+        };
+        problems.iter().filter(|problem| about(&problem.object)).map(ToString::to_string).collect()
+    };
+    let mut services: Vec<Service> = planned
+        .iter()
+        .map(|entry| Service {
+            service: entry.service.clone(),
+            vip: Some(entry.vip),
+            protocol: Some(entry.protocol.to_string()),
+            port: Some(entry.port),
+            endpoints: entry.endpoints.iter().map(ToString::to_string).collect(),
+            affinity: if entry.affinity.is_some() { "client-ip" } else { "none" }.into(),
+            keep_client_address: entry.keep_client_address,
+            in_place: status.as_ref().is_some_and(|status| status.vips.contains_key(&entry.vip)),
+            problems: of_service(&entry.service),
+        })
+        .collect();
+    let shown: BTreeSet<String> = services.iter().map(|service| service.service.clone()).collect();
+    let without: BTreeSet<&str> = problems
+        .iter()
+        .filter(|p| p.object.kind == Kind::Service && p.object.namespace == app.identity.namespace)
+        .map(|problem| problem.object.name.as_str())
+        .filter(|name| !shown.contains(*name))
+        .collect();
+    services.extend(without.into_iter().map(|name| Service {
+        service: name.to_owned(),
+        vip: None,
+        protocol: None,
+        port: None,
+        endpoints: Vec::new(),
+        affinity: "none".into(),
+        keep_client_address: false,
+        in_place: false,
+        problems: of_service(name),
+    }));
+    let dataplane = status.map(|status| {
+        serde_json::json!({
+            "generation": status.generation,
+            "problem": status.problem,
+            "repairs": status.repairs,
+            "staleFlowsDeleted": status.stale_flows_deleted,
+        })
+    });
+    Services { services, dataplane }
 }
 
 pub(crate) fn problems(app: &Shared) -> Problems {

@@ -1,0 +1,146 @@
+//! The service data plane as the rest of the router sees it, and when a VIP is ready to be announced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use l34_plan::router::{Decision, Intent, Withheld};
+use l34_plan::services::{Protocol, ServiceEntry};
+use l34_proxy::nftables::Handle;
+use l34_proxy::{Affinity, DataPlane, Entry, Mode, ServiceKey, Snapshot, Status};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::cli;
+
+/// The data plane, if there is one of ours.
+pub(crate) struct PlaneLink {
+    handle: Option<Handle>,
+    mode: Option<Mode>,
+    /// What it was given last.
+    wanted: Arc<Snapshot>,
+    /// VIPs that are withdrawn but whose services stay until the peers have had time to act on it.
+    leaving: BTreeSet<IpAddr>,
+}
+
+/// Starts what `--dataplane` and `--fib` ask for. Without a data plane, but with routes in the kernel, a small table
+/// marks what leaves from a VIP, so that the rules can be few.
+///
+/// # Errors
+/// nftables cannot be used.
+pub(crate) fn start(args: &cli::Run) -> Result<(PlaneLink, watch::Receiver<Arc<Status>>)> {
+    let mode = match (args.dataplane, args.fib) {
+        (cli::Dataplane::Nftables, _) => Some(Mode::Services),
+        (cli::Dataplane::None, cli::Fib::Kernel) => Some(Mode::MarksOnly),
+        (cli::Dataplane::None, cli::Fib::None) => None,
+    };
+    let (changed, status) = watch::channel(Arc::<Status>::default());
+    let handle = match mode {
+        None => None,
+        Some(mode) => {
+            let told = move |status: &Arc<Status>| {
+                if let Some(problem) = &status.problem {
+                    warn!("nftables: {problem}");
+                }
+                changed.send_replace(status.clone());
+            };
+            Some(l34_proxy::nftables::spawn(mode, told).context("cannot use nftables")?)
+        }
+    };
+    let link = PlaneLink { handle, mode, wanted: Arc::default(), leaving: BTreeSet::new() };
+    Ok((link, status))
+}
+
+impl PlaneLink {
+    /// Of the VIPs that are to be announced, those whose services are in place. Where the traffic is somebody else's
+    /// business, all are.
+    pub(crate) fn ready(&self, wanted: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        match (self.mode, &self.handle) {
+            (Some(Mode::Services), Some(handle)) => {
+                let status = handle.status();
+                wanted.iter().filter(|vip| status.vips.contains_key(vip)).copied().collect()
+            }
+            (Some(Mode::Services), None) => BTreeSet::new(),
+            _ => wanted.clone(),
+        }
+    }
+
+    /// Hands over what is to be carried. VIPs that are announced still and not wanted any more keep their services
+    /// until [`PlaneLink::let_go`]; whether there are such is the answer.
+    pub(crate) fn apply(&mut self, intent: &Intent, announced: &BTreeSet<IpAddr>) -> bool {
+        let mut snapshot = snapshot(intent);
+        self.leaving.retain(|vip| !snapshot.vips.contains(vip));
+        let gone = self.wanted.vips.difference(&snapshot.vips).filter(|vip| announced.contains(vip));
+        self.leaving.extend(gone.copied());
+        for vip in &self.leaving {
+            snapshot.vips.insert(*vip);
+            snapshot.services.extend(self.wanted.services_of(*vip).map(|(key, entry)| (*key, entry.clone())));
+        }
+        self.hand_over(snapshot);
+        !self.leaving.is_empty()
+    }
+
+    /// The peers have had time to act on the withdraws: what belonged to the VIPs goes.
+    pub(crate) fn let_go(&mut self) {
+        if self.leaving.is_empty() {
+            return;
+        }
+        let mut snapshot = (*self.wanted).clone();
+        let leaving = std::mem::take(&mut self.leaving);
+        snapshot.vips.retain(|vip| !leaving.contains(vip));
+        snapshot.services.retain(|key, _| !leaving.contains(&key.vip));
+        self.hand_over(snapshot);
+    }
+
+    fn hand_over(&mut self, snapshot: Snapshot) {
+        if let Some(handle) = &self.handle
+            && *self.wanted != snapshot
+        {
+            self.wanted = Arc::new(snapshot);
+            handle.apply(self.wanted.clone());
+        }
+    }
+
+    /// What the data plane says of itself; nothing without one.
+    pub(crate) fn status(&self) -> Option<Arc<Status>> {
+        self.handle.as_ref().map(DataPlane::status)
+    }
+
+    /// Removes our tables.
+    pub(crate) fn remove_all(&mut self) {
+        if let Some(Err(error)) = self.handle.take().map(Handle::remove_all) {
+            warn!("nftables: our table was not removed: {error}");
+        }
+    }
+}
+
+/// What the plan wants carried: VIPs that are held, with or without endpoints.
+fn snapshot(intent: &Intent) -> Snapshot {
+    let held = intent.vips.iter().filter(|(_, vip)| match &vip.decision {
+        Decision::Announce => true,
+        Decision::Withhold(why) => matches!(why, Withheld::NoEndpoint { .. }),
+    });
+    let peers = intent.peers.iter().map(|peer| &peer.interface);
+    let outside = peers.chain(intent.statics.iter().map(|route| &route.interface));
+    Snapshot {
+        vips: held.map(|(vip, _)| *vip).collect(),
+        outside: outside.cloned().collect(),
+        services: intent.services.iter().map(entry).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn entry(service: &ServiceEntry) -> (ServiceKey, Entry) {
+    let protocol = match service.protocol {
+        Protocol::Tcp => l34_proxy::Protocol::Tcp,
+        Protocol::Udp => l34_proxy::Protocol::Udp,
+        Protocol::Sctp => l34_proxy::Protocol::Sctp,
+    };
+    let affinity = if service.affinity.is_some() { Affinity::ClientIp } else { Affinity::None };
+    let entry = Entry {
+        endpoints: service.endpoints.clone(),
+        affinity,
+        masquerade: !service.keep_client_address,
+    };
+    (ServiceKey { vip: service.vip, protocol, port: service.port }, entry)
+}
