@@ -134,42 +134,43 @@ impl Nftables {
         Ok(())
     }
 
-    /// Packets counted since the tables were made, both families together.
-    pub fn counters(&mut self) -> io::Result<BTreeMap<Counter, u64>> {
-        let mut counters: BTreeMap<Counter, u64> = BTreeMap::new();
-        for family in Family::ALL {
-            let mut requests = Writer::default();
-            requests.message(encode::head(family, libc::NFT_MSG_GETOBJ, libc::NLM_F_DUMP), |writer| {
-                writer.string(attr::OBJ_TABLE, TABLE);
-            });
-            let answer = self.socket.ask(&requests, |message| {
-                if attribute(message.body, attr::OBJ_TABLE).and_then(string) != Some(TABLE) {
-                    return;
-                }
-                let name = attribute(message.body, attr::OBJ_NAME).and_then(string);
-                let Some(counter) = Counter::ALL.into_iter().find(|counter| Some(counter.name()) == name)
-                else {
-                    return;
-                };
-                let packets = path(message.body, &[attr::OBJ_DATA, attr::COUNTER_PACKETS]);
-                let packets =
-                    packets.and_then(|bytes| bytes.first_chunk()).map_or(0, |b| u64::from_be_bytes(*b));
-                *counters.entry(counter).or_default() += packets;
-            });
-            match answer {
-                Err(error) if !is_unsupported(&error) && error.raw_os_error() != Some(libc::ENOENT) => {
-                    return Err(error);
-                }
-                _ => {}
-            }
-        }
-        Ok(counters)
-    }
-
     /// A socket that hears of changes to our tables by others.
     pub(crate) fn watch(&self) -> io::Result<Socket> {
         Socket::watch(&self.socket)
     }
+}
+
+/// Packets counted since the tables were made, both families together, in the network namespace of the calling thread.
+/// Without our tables there are none.
+pub fn counters() -> io::Result<BTreeMap<Counter, u64>> {
+    let mut socket = Socket::open()?;
+    let mut counters: BTreeMap<Counter, u64> = BTreeMap::new();
+    for family in Family::ALL {
+        let mut request = Writer::default();
+        request.message(encode::head(family, libc::NFT_MSG_GETOBJ, libc::NLM_F_DUMP), |writer| {
+            writer.string(attr::OBJ_TABLE, TABLE);
+        });
+        let answer = socket.ask(&request, |message| {
+            if let Some((counter, packets)) = read_counter(message.body) {
+                *counters.entry(counter).or_default() += packets;
+            }
+        });
+        match answer {
+            Err(error) if !is_unsupported(&error) && error.raw_os_error() != Some(libc::ENOENT) => {
+                return Err(error);
+            }
+            _ => {}
+        }
+    }
+    Ok(counters)
+}
+
+fn read_counter(body: &[u8]) -> Option<(Counter, u64)> {
+    attribute(body, attr::OBJ_TABLE).and_then(string).filter(|table| *table == TABLE)?;
+    let name = attribute(body, attr::OBJ_NAME).and_then(string)?;
+    let counter = Counter::ALL.into_iter().find(|counter| counter.name() == name)?;
+    let packets = path(body, &[attr::OBJ_DATA, attr::COUNTER_PACKETS])?.first_chunk()?;
+    Some((counter, u64::from_be_bytes(*packets)))
 }
 
 /// Brings one table to what is wanted.

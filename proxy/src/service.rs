@@ -132,8 +132,9 @@ impl Snapshot {
             };
             let new = new.next_if(|_| order.is_le());
             let old = old.next_if(|_| order.is_ge());
-            if new.map(|(_, entry)| entry) != old.map(|(_, entry)| entry) {
-                changed.extend(new.or(old).map(|(key, _)| key.vip));
+            match (new, old) {
+                (Some((_, new)), Some((_, old))) if new.is_same(old) => {}
+                _ => changed.extend(new.or(old).map(|(key, _)| key.vip)),
             }
         }
     }
@@ -156,6 +157,13 @@ impl Snapshot {
 }
 
 impl Entry {
+    /// As `==`, but quick where both share their endpoints.
+    fn is_same(&self, other: &Entry) -> bool {
+        self.affinity == other.affinity
+            && self.masquerade == other.masquerade
+            && (Arc::ptr_eq(&self.endpoints, &other.endpoints) || self.endpoints == other.endpoints)
+    }
+
     /// The endpoints that can serve `key`, sorted and without duplicates.
     pub fn endpoints_for(&self, key: &ServiceKey) -> Vec<SocketAddr> {
         let mut endpoints: Vec<SocketAddr> =

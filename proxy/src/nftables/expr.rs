@@ -71,7 +71,7 @@ pub(super) fn write(writer: &mut Writer, family: Family, expr: &Expr) {
                 writer.number(FIB_RESULT, FIB_RESULT_INTERFACE_OUT);
                 writer.number(FIB_FLAGS, FIB_SOURCE | FIB_PRESENT);
             });
-            compare(writer, *word, libc::NFT_CMP_EQ, &[0]);
+            compare(writer, *word, libc::NFT_CMP_EQ, &[0; 4]);
         }
         Expr::Count(counter) => expression(writer, "objref", |writer| {
             writer.number(OBJREF_IMM_TYPE, OBJECT_COUNTER);

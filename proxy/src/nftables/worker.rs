@@ -212,15 +212,24 @@ fn note_progress(
     status: &mut Status,
     former: &mut BTreeSet<IpAddr>,
 ) {
-    let vips = Arc::make_mut(&mut status.vips);
     let adopted = nftables.tables().values().flat_map(|table| table.vips()).filter(|_| changes.is_empty());
     for vip in adopted.chain(changes.iter().map(|change| change.vip)) {
         let Some(table) = nftables.tables().get(&Family::of(&vip)) else { continue };
-        if table.has_vip(vip) {
-            vips.insert(vip, VipStatus { services: table.services_of(vip) });
-            former.remove(&vip);
-        } else if vips.remove(&vip).is_some() {
-            former.insert(vip);
+        let now = table.has_vip(vip).then(|| VipStatus { services: table.services_of(vip) });
+        // The map is shared with whoever reads the status, and only copied if it has to change.
+        if status.vips.get(&vip) == now.as_ref() {
+            continue;
+        }
+        let vips = Arc::make_mut(&mut status.vips);
+        match now {
+            Some(now) => {
+                vips.insert(vip, now);
+                former.remove(&vip);
+            }
+            None => {
+                vips.remove(&vip);
+                former.insert(vip);
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 
-use l34_proxy::nftables::{Applied, Nftables};
+use l34_proxy::nftables::{Applied, Nftables, counters};
 use l34_proxy::skeleton::Counter;
 use l34_proxy::{Affinity, Entry, Mode, Protocol, ServiceKey, Snapshot};
 use lab::{CLIENT4, CLIENT6, GATEWAY4, GATEWAY6, Lab, PORT, TCP_PORTS, V4, V6, ask, wait_until};
@@ -80,8 +80,7 @@ const FAMILIES: [(&str, &str, &str); 2] = [(V4, CLIENT4, GATEWAY4), (V6, CLIENT6
 #[test]
 fn every_endpoint_answers_and_sees_the_gateway_over_tcp_and_udp() {
     let lab = Lab::new();
-    let mut nftables = open(&lab);
-    apply(&mut nftables, &everything());
+    apply(&mut open(&lab), &everything());
     for (vip, _, gateway) in FAMILIES {
         let tcp: Vec<_> = (0..60).map(|_| lab.tcp("client", &at(vip, RANDOM)).unwrap()).collect();
         let udp: Vec<_> = (0..60).map(|_| lab.udp("client", &at(vip, RANDOM)).unwrap()).collect();
@@ -92,7 +91,8 @@ fn every_endpoint_answers_and_sees_the_gateway_over_tcp_and_udp() {
             assert_eq!(endpoints.len(), 4, "{endpoints:?}");
         }
     }
-    assert_eq!(nftables.counters().unwrap()[&Counter::Connections], 360);
+    let counted = lab.inside("gateway", || counters().unwrap());
+    assert_eq!(counted[&Counter::Connections], 360);
     assert_eq!(lab.leaked(), 0);
 }
 
@@ -294,4 +294,24 @@ fn without_our_data_plane_what_leaves_from_a_vip_is_marked() {
         assert_eq!(lab.tcp("client", &at(vip, RANDOM)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
     assert_eq!(lab.leaked(), 0);
+}
+
+#[test]
+fn the_listing_is_as_the_readme_shows_it() {
+    let lab = Lab::new();
+    let service = |port, which| (key(V4, Protocol::Tcp, port), entry(endpoints(false, which)));
+    let wanted = Snapshot {
+        vips: [V4.parse().unwrap()].into(),
+        outside: ["vlan-100".to_owned()].into(),
+        services: [service(4000, 11..=12), service(4001, 11..=11)].into(),
+    };
+    apply(&mut open(&lab), &wanted);
+    let listing = lab.command("gateway", "nft list table ip l34").unwrap();
+    // The order of elements is the kernel's own choice; that of chains and rules is ours.
+    let chains = |text: &str| {
+        let (_, chains) = text.split_once("chain restore").unwrap();
+        chains.lines().map(str::trim).collect::<Vec<_>>().join("\n")
+    };
+    let readme = chains(include_str!("../../README.md"));
+    assert!(readme.starts_with(&chains(&listing)), "{listing}");
 }
