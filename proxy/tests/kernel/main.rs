@@ -11,6 +11,7 @@ mod plane;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use l34_proxy::nftables::{Applied, Nftables, counters};
 use l34_proxy::skeleton::Counter;
@@ -171,6 +172,49 @@ fn pings_are_answered_and_what_is_not_served_is_refused_at_once() {
         }
     }
     assert_eq!(lab.leaked(), 0);
+}
+
+#[test]
+fn errors_about_a_connection_go_back_by_learned_routes() {
+    let lab = Lab::new();
+    apply(&mut open(&lab), &everything());
+    // As traceroute does: the gateway is as far as the packet gets.
+    lab.sysctl("client", "net.ipv4.ip_default_ttl", "1");
+    lab.sysctl("client", "net.ipv6.conf.client0.hop_limit", "1");
+    for (vip, ..) in FAMILIES {
+        assert_eq!(lab.tcp("client", &at(vip, RANDOM)).unwrap_err().kind(), ErrorKind::HostUnreachable);
+    }
+    assert_eq!(lab.leaked(), 0);
+}
+
+#[test]
+fn no_connection_fails_while_endpoints_come_and_go() {
+    let lab = Lab::new();
+    let mut nftables = open(&lab);
+    let mut wanted = everything();
+    apply(&mut nftables, &wanted);
+    let done = AtomicBool::new(false);
+    let changes = std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let outcomes: Vec<_> =
+                (0..400).map(|i| lab.tcp("client", &at([V4, V6][i % 2], RANDOM))).collect();
+            done.store(true, Ordering::Relaxed);
+            outcomes
+        });
+        let mut changes = 0_u32;
+        while !done.load(Ordering::Relaxed) {
+            for (vip, v6) in [(V4, false), (V6, true)] {
+                let which = (11..=14).filter(|i| changes >> (i - 11) & 1 == 1 || *i == 12);
+                wanted.services.insert(key(vip, Protocol::Tcp, RANDOM), entry(endpoints(v6, which)));
+            }
+            apply(&mut nftables, &wanted);
+            changes += 1;
+        }
+        let failed: Vec<_> = client.join().unwrap().into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        changes
+    });
+    assert!(changes > 100, "{changes}");
 }
 
 #[test]
