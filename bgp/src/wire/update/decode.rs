@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::as4::{self, As4};
 use super::attr::{self, Raw};
-use super::{Fault, Nlri, Problem, Scratch, Treatment, Update, UpdateParams, as_path};
+use super::seen::Seen;
+use super::{Fault, Nlri, Problem, Scratch, Treatment, Update, UpdateParams, as_path, next_hop};
 use crate::attrs::{AttrBuf, NextHop, Origin, code, flag};
 use crate::net::Family;
-use crate::wire::AS_TRANS;
 use crate::wire::notification::{Notification, Reason};
 
 /// Faults beyond this many are dealt with, but not reported.
@@ -52,10 +52,7 @@ struct Decoder<'a> {
     mp_announced: Option<Nlri<'a>>,
     next_hop: Option<NextHop>,
     mp_next_hop: Option<NextHop>,
-    /// AGGREGATOR's AS on a session with two-octet AS numbers.
-    aggregator: Option<u16>,
-    as4_path: Option<&'a [u8]>,
-    as4_aggregator: Option<&'a [u8]>,
+    as4: As4<'a>,
     seen: Seen,
     /// Whether the message announces anything, even if that is left out here.
     reach: bool,
@@ -87,9 +84,7 @@ impl<'a> Decoder<'a> {
             mp_announced: None,
             next_hop: None,
             mp_next_hop: None,
-            aggregator: None,
-            as4_path: None,
-            as4_aggregator: None,
+            as4: As4::default(),
             seen: Seen::default(),
             reach: !announced.is_empty(),
             last_kept: 0,
@@ -159,15 +154,15 @@ impl<'a> Decoder<'a> {
         match code {
             code::AS_PATH => return self.as_path(flags, value),
             code::AGGREGATOR => return self.aggregator(flags, value),
-            code::NEXT_HOP => self.next_hop = Some(next_hop(value)?),
+            code::NEXT_HOP => self.next_hop = Some(next_hop::parse(value)?),
             code::AS4_PATH if value.is_empty() => return Err(Problem::Length),
             code::AS4_PATH => {
                 as_path::inspect::<4>(value)?;
-                self.as4_path = Some(value);
+                self.as4.path = Some(value);
             }
             code::AS4_AGGREGATOR => {
-                check_aggregator::<4>(value)?;
-                self.as4_aggregator = Some(value);
+                as4::check_aggregator::<4>(value)?;
+                self.as4.aggregator = Some(value);
             }
             code::ORIGIN => {
                 self.scratch.attrs.origin = match value {
@@ -223,11 +218,11 @@ impl<'a> Decoder<'a> {
 
     fn aggregator(&mut self, flags: u8, value: &'a [u8]) -> Result<(), Problem> {
         if self.params.as4 {
-            check_aggregator::<4>(value)?;
+            as4::check_aggregator::<4>(value)?;
             self.keep(flags, code::AGGREGATOR, value);
         } else {
-            let asn = check_aggregator::<2>(value)?;
-            self.aggregator = Some(u16::from_be_bytes(asn));
+            let asn = as4::check_aggregator::<2>(value)?;
+            self.as4.aggregator_as = Some(u16::from_be_bytes(asn));
             let wide = [&[0, 0], value].concat();
             self.keep(flags, code::AGGREGATOR, &wide);
         }
@@ -246,8 +241,8 @@ impl<'a> Decoder<'a> {
         };
         let extended = family == Family::Ipv6Unicast || self.params.extended_next_hop;
         let next_hop = match next_hop.len() {
-            4 if family == Family::Ipv4Unicast => self::next_hop(next_hop),
-            16 | 32 if extended => mp_next_hop(next_hop),
+            4 if family == Family::Ipv4Unicast => next_hop::parse(next_hop),
+            16 | 32 if extended => next_hop::parse_mp(next_hop),
             _ => return None,
         };
         self.mp_announced = Some(Nlri::parse(family, prefixes)?);
@@ -295,7 +290,7 @@ impl<'a> Decoder<'a> {
             return Err(reason.into());
         }
         if !self.params.as4 && self.treatment != Treatment::Withdraw {
-            self.merge_as4();
+            self.as4.merge(&mut self.scratch.attrs);
         }
         let Scratch { attrs, faults, .. } = self.scratch;
         Ok(Update {
@@ -323,32 +318,6 @@ impl<'a> Decoder<'a> {
         }
         let withdrawn = self.mp_withdrawn.filter(|_| self.seen.is_subset_of(code::MP_UNREACH_NLRI))?;
         withdrawn.is_empty().then_some(withdrawn.family())
-    }
-
-    /// Takes AS4_AGGREGATOR and AS4_PATH over (RFC 6793 section 4.2.3).
-    fn merge_as4(&mut self) {
-        match self.aggregator {
-            // Somebody has aggregated since: the four-octet attributes are older than that.
-            Some(asn) if asn != AS_TRANS && self.as4_aggregator.is_some() => return,
-            Some(AS_TRANS) => {
-                if let Some(value) = self.as4_aggregator {
-                    let partial = self.scratch.attrs.iter().find(|attr| attr.code == code::AGGREGATOR);
-                    let flags = partial.map_or(flag::OPTIONAL | flag::TRANSITIVE, |attr| attr.flags);
-                    self.scratch.attrs.set(flags, code::AGGREGATOR, value);
-                }
-            }
-            _ => {}
-        }
-        let attrs = &mut self.scratch.attrs;
-        let Some(merged) = self.as4_path.and_then(|as4| as_path::merge(attrs.get(code::AS_PATH)?, as4))
-        else {
-            return;
-        };
-        // Both parts are checked, and as long together as AS_PATH was.
-        if let Ok(facts) = as_path::inspect::<4>(&merged) {
-            attrs.neighbor_as = facts.neighbor_as;
-        }
-        attrs.set(flag::TRANSITIVE, code::AS_PATH, &merged);
     }
 
     fn keep(&mut self, flags: u8, code: u8, value: &[u8]) {
@@ -385,39 +354,6 @@ fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// NEXT_HOP: an address that a packet could be sent to (RFC 4271 section 6.3).
-fn next_hop(value: &[u8]) -> Result<NextHop, Problem> {
-    let octets: [u8; 4] = value.try_into().map_err(|_| Problem::Length)?;
-    match octets {
-        [0 | 127 | 224..=255, ..] => Err(Problem::NextHop),
-        octets => Ok(NextHop::V4(Ipv4Addr::from(octets))),
-    }
-}
-
-/// A next hop of 16 or 32 octets (RFC 2545 section 3). A lone link-local address comes as the only one, in both places,
-/// or behind an unspecified one, depending on who sends it.
-fn mp_next_hop(value: &[u8]) -> Result<NextHop, Problem> {
-    let (addresses, _) = value.as_chunks::<16>();
-    let first = addresses.first().map_or(Ipv6Addr::UNSPECIFIED, |octets| Ipv6Addr::from(*octets));
-    let second = addresses.get(1).map(|octets| Ipv6Addr::from(*octets));
-    let link_local = second.or(Some(first)).filter(Ipv6Addr::is_unicast_link_local);
-    let global = if first.is_unspecified() { link_local.unwrap_or(first) } else { first };
-    if global.is_unspecified() || global.is_multicast() || global.is_loopback() {
-        return Err(Problem::NextHop);
-    }
-    let link_local = link_local.or(Some(global)).filter(Ipv6Addr::is_unicast_link_local);
-    Ok(NextHop::V6 { global, link_local })
-}
-
-/// AGGREGATOR with an AS number of `W` octets: gives that number's octets.
-fn check_aggregator<const W: usize>(value: &[u8]) -> Result<[u8; W], Problem> {
-    match value.split_first_chunk::<W>() {
-        Some((asn, [_, _, _, _])) if *asn == [0; W] => Err(Problem::AsZero),
-        Some((asn, [_, _, _, _])) => Ok(*asn),
-        _ => Err(Problem::Length),
-    }
-}
-
 /// Removes repeated items (RFC 8092 section 5).
 fn unique<const N: usize>(value: &[u8]) -> Cow<'_, [u8]> {
     let (items, _) = value.as_chunks::<N>();
@@ -431,32 +367,4 @@ fn unique<const N: usize>(value: &[u8]) -> Cow<'_, [u8]> {
 
 fn word(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_be_bytes)
-}
-
-/// The attribute type codes met so far.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Seen([u64; 4]);
-
-impl Seen {
-    /// Adds a code; false if it was there.
-    fn insert(&mut self, code: u8) -> bool {
-        let new = !self.contains(code);
-        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
-        new
-    }
-
-    fn contains(&self, code: u8) -> bool {
-        self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
-    }
-
-    fn is_empty(&self) -> bool {
-        *self == Seen::default()
-    }
-
-    /// Whether there is none but this one.
-    fn is_subset_of(&self, code: u8) -> bool {
-        let mut only = Seen::default();
-        only.insert(code);
-        self.is_empty() || *self == only
-    }
 }

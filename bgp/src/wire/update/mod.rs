@@ -4,11 +4,14 @@
 //! used again, so that a message costs no allocation. [`Update::unreachable`] and [`Update::reachable`], in this
 //! order, are all that a table needs to be told.
 
+mod as4;
 mod as_path;
 mod attr;
 mod decode;
 mod encode;
+mod next_hop;
 mod nlri;
+mod seen;
 #[cfg(test)]
 mod tests;
 
