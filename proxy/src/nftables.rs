@@ -27,9 +27,9 @@ pub use handle::{Handle, spawn};
 /// Kernel settings of the network namespace, beside forwarding, that the rules rely on: name and value. Setting them is
 /// left to whoever starts the router.
 ///
-/// - `fwmark_reflect`: the kernel looks for a route before our rules see what it sends of its own. The answer to a
-///   ping or a refusal takes over the mark of what it answers, and with it the learned routes. Without it such answers
-///   need a route in the main table as well, for IPv6 even one by the interface that the ping came in on.
+/// - `fwmark_reflect`: the kernel looks for a route before our rules see what it sends of its own. With this, the answer
+///   to a ping or a refusal takes over the mark of what it answers, and with it the learned routes; else it is not
+///   sent at all where the main table has no route to the client.
 /// - `nf_conntrack_tcp_be_liberal`: a late packet of a connection must not count as invalid. It would not be
 ///   translated back and meet the gateway's own TCP, which would reset the endpoint's connection.
 pub const SYSCTLS: [(&str, &str); 3] = [

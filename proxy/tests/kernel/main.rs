@@ -333,8 +333,8 @@ fn without_our_data_plane_what_leaves_from_a_vip_is_marked() {
     apply(&mut nftables, &everything());
     // Someone else serves the VIP: here the gateway itself has it.
     lab.ip("gateway", "addr add 20.0.0.1/32 dev lo\n-6 addr add 2000::1/128 dev lo nodad");
-    lab.ping("client", V4).unwrap();
     for (vip, ..) in FAMILIES {
+        lab.ping("client", vip).unwrap();
         assert_eq!(lab.tcp("client", &at(vip, RANDOM)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
     assert_eq!(lab.leaked(), 0);
