@@ -191,6 +191,10 @@ impl Speaker {
                 if restarted {
                     self.replace_session(other, now);
                 } else {
+                    // A peer that lost the session without our noticing answers this with a reset.
+                    if self.conns.get(&other).is_some_and(|other| other.control.is_empty()) {
+                        self.send(other, keepalive().to_vec());
+                    }
                     self.supersede(id, now);
                 }
                 restarted
