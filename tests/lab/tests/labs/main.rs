@@ -7,6 +7,8 @@ mod scene;
 mod speaker_interop;
 mod speaker_restart;
 mod speaker_security;
+mod tcp;
 mod vpn_bfd;
 mod vpn_bird;
 mod vpn_others;
+mod vpn_static;

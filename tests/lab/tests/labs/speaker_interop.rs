@@ -8,7 +8,8 @@
 //! Claims: both families go both ways; AS numbers above 65,535 arrive whole; towards iBGP learned routes carry our own
 //! address as next hop when asked to; a session comes up every time when both sides dial at once.
 
-use l34_lab::{Bird, Frr, Gobgp, Host, Lab, Speaker, wait_until};
+use crate::tcp;
+use l34_lab::{Bird, Frr, Gobgp, Host, Lab, Speaker};
 use serde_json::json;
 use std::time::Duration;
 
@@ -153,8 +154,6 @@ fn ibgp_gets_learned_routes_with_our_own_address_as_next_hop() {
     inside.has_next_hops("20.0.0.1/32", &[US], SOON);
 }
 
-/// Both sides dial while TCP is cut, and are stopped before it is joined: their kernels open both connections, and
-/// when the processes go on each finds its own call answered and the other's waiting.
 #[test]
 fn simultaneous_connects_always_end_in_one_session() {
     let lab = Lab::new();
@@ -164,7 +163,7 @@ fn simultaneous_connects_always_end_in_one_session() {
     let link = segment.attach(&peer, "eth0", &["10.0.0.2/24"]);
     // Our identifier is below bird's in one round and above it in the next: either side's call has to win.
     for (round, router_id) in ["10.0.0.1", "10.0.0.3"].into_iter().cycle().take(8).enumerate() {
-        link.cut_only("ip protocol tcp");
+        tcp::cut(&link);
         let bird = Bird::start(
             &lab,
             &peer,
@@ -182,39 +181,13 @@ fn simultaneous_connects_always_end_in_one_session() {
             "peers": [{"address": PEER, "remoteAs": 65002, "gracefulRestart": false}],
         });
         let speaker = Speaker::start(&lab, &us, &config);
-        wait_until(SESSION, "both dial", || match [&us, &peer].map(|host| connections(host, SYN_SENT)) {
-            [1, 1] => Ok(()),
-            seen => Err(format!("{seen:?} calls")),
-        });
-        let processes = [speaker.process(), bird.process()];
-        processes.iter().for_each(|process| process.signal(libc::SIGSTOP));
-        link.join();
-        wait_until(SESSION, "both calls are through", || {
-            match [&us, &peer].map(|host| connections(host, ESTABLISHED)) {
-                [2, 2] => Ok(()),
-                seen => Err(format!("{seen:?} connections")),
-            }
-        });
-        let first = round / 2 % 2;
-        processes[first].signal(libc::SIGCONT);
-        processes[1 - first].signal(libc::SIGCONT);
+        let ends = [(&us, speaker.process()), (&peer, bird.process())];
+        tcp::collide(&link, ends, round / 2 % 2);
         bird.has_next_hops("20.0.0.1/32", &[US], SESSION);
-        wait_until(SOON, "one connection is left", || match connections(&us, ESTABLISHED) {
-            1 => Ok(()),
-            seen => Err(format!("{seen} connections")),
-        });
+        tcp::one_connection_is_left(&us);
         assert!(
             bird.neighbor(US).is_some_and(|session| session.established()),
             "the loser took nothing with it"
         );
     }
-}
-
-const ESTABLISHED: &str = "01";
-const SYN_SENT: &str = "02";
-
-/// IPv4 TCP connections of a host in the given state, as the kernel numbers it.
-fn connections(host: &Host, state: &str) -> usize {
-    let table = host.netns.run("cat", &["/proc/net/tcp"]);
-    table.lines().filter(|line| line.split_whitespace().nth(3) == Some(state)).count()
 }

@@ -5,6 +5,7 @@
 //! hop; bird may restart.
 
 use crate::scene::*;
+use crate::tcp;
 use l34_lab::{Bird, Host, Router, Vpn, within};
 use std::time::Duration;
 
@@ -118,6 +119,45 @@ fn bird_may_restart_or_crash() {
         assert!(time < Duration::from_secs(7), "tried again at most 5 s later: {time:?}");
         kernel_has(&host, "4096", "default", &[VPN]);
     }
+}
+
+/// bird's instance for a gateway, once there, dials as well.
+#[test]
+fn calls_that_cross_end_in_one_session_every_time() {
+    let scene = Scene::new();
+    let bird = scene.bird(Vpn::new().no_bfd().session("connect delay time 1;").text());
+    let (host, link) = scene.gateway(0);
+    let manifests = [
+        ("gateway.yaml", GATEWAY_ONLY.to_owned()),
+        ("router.yaml", gateway_router("gateway-v4", VPN, &["holdTime: 3s"])),
+        ("service.yaml", service("service-a", &["20.0.0.1"])),
+    ];
+    let mut router = scene.router(&host, &manifests.each_ref().map(|(name, text)| (*name, text.as_str())));
+    bird.has_next_hops(VIP, &[GATEWAYS[0]], SESSION);
+    for round in 0..6 {
+        tcp::cut(&link);
+        // A router that starts has no back-off to wait for.
+        router.kill();
+        bird.lost(GATEWAYS[0], SOON);
+        router.start_again();
+        tcp::collide(&link, [(&host, router.process()), (&scene.vpn, bird.process())], round % 2);
+        bird.has_next_hops(VIP, &[GATEWAYS[0]], SESSION);
+        tcp::one_connection_is_left(&host);
+        assert!(bird.neighbor(GATEWAYS[0]).is_some_and(|session| session.established()), "round {round}");
+    }
+}
+
+/// No IPv4 address anywhere on the gateway: the BGP Identifier has to come from elsewhere.
+#[test]
+fn a_gateway_without_ipv4_peers_over_ipv6() {
+    let scene = Scene::new();
+    let bird = scene.bird(Vpn::new().text());
+    let host = scene.lab.host("gateway-ipv6");
+    scene.outside.attach(&host, "vlan-100", &["100:100::2/64"]);
+    let manifests = [("ipv6.yaml", include_str!("../../../../examples/ipv6.yaml"))];
+    let _router = Router::start(&scene.lab, &host, "gateway-ipv6", &manifests, "--dataplane none");
+    bird.has_next_hops("2000::1/128", &[GATEWAYS6[0]], SESSION);
+    kernel_has(&scene.vpn, "main", "2000::1", &[GATEWAYS6[0]]);
 }
 
 /// The router's own end, seen from bird: it asks to be avoided, withdraws, says goodbye, and leaves the kernel clean.
