@@ -286,6 +286,7 @@ fn lost_events_lead_to_a_look_at_everything() {
     let root = tempfile::tempdir().unwrap();
     let file = |name: &str| root.path().join(name);
     fs::write(file("a.yaml"), service("a", 1)).unwrap();
+    fs::write(file("filler"), "").unwrap();
     let (sender, snapshots) = mpsc::channel();
     let watch = FolderWatch::start_with(root.path().to_owned(), QUICK, move |snapshot: Snapshot| {
         let _ = sender.send(snapshot.objects.services.len());
@@ -295,8 +296,9 @@ fn lost_events_lead_to_a_look_at_everything() {
     assert_eq!(snapshots.recv_timeout(DEADLINE), Ok(1));
     let queue: usize =
         fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
-    for _ in 0..=queue / 2 {
-        fs::write(file("filler"), "x").unwrap();
+    for _ in 0..=queue / 4 {
+        fs::rename(file("filler"), file("other")).unwrap();
+        fs::rename(file("other"), file("filler")).unwrap();
     }
     fs::write(file("b.yaml"), service("b", 1)).unwrap();
     drop(release);
