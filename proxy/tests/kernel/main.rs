@@ -13,9 +13,10 @@ use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use l34_proxy::fake::{Fake, Fate, Packet, Payload};
 use l34_proxy::nftables::{Applied, Nftables, counters};
 use l34_proxy::skeleton::Counter;
-use l34_proxy::{Affinity, Entry, Mode, Protocol, ServiceKey, Snapshot};
+use l34_proxy::{Affinity, Entry, Family, Mode, Protocol, ServiceKey, Snapshot, Table};
 use lab::{CLIENT4, CLIENT6, GATEWAY4, GATEWAY6, Lab, PORT, TCP_PORTS, V4, V6, ask, wait_until};
 
 /// Service ports of the tests.
@@ -98,12 +99,26 @@ fn every_endpoint_answers_and_sees_the_gateway_over_tcp_and_udp() {
 }
 
 #[test]
-fn a_client_keeps_its_endpoint() {
+fn a_client_keeps_its_endpoint_which_is_the_one_that_the_fake_names() {
     let lab = Lab::new();
-    apply(&mut open(&lab), &everything());
-    for (vip, ..) in FAMILIES {
-        let endpoints = (0..20).map(|_| lab.tcp("client", &at(vip, BY_CLIENT)).unwrap().endpoint);
-        assert_eq!(endpoints.collect::<BTreeSet<_>>().len(), 1);
+    let wanted = everything();
+    apply(&mut open(&lab), &wanted);
+    for ((vip, client, _), family) in FAMILIES.into_iter().zip(Family::ALL) {
+        let seen = (0..20).map(|_| lab.tcp("client", &at(vip, BY_CLIENT)).unwrap().endpoint);
+        let seen: BTreeSet<SocketAddr> = seen.collect();
+
+        let mut fake = Fake::new(family, Mode::Services);
+        for change in Table::new(family).diff(&wanted) {
+            fake.apply(&change.ops).unwrap();
+        }
+        let fate = fake.walk(&Packet {
+            interface: "outside".to_owned(),
+            source: client.parse().unwrap(),
+            destination: vip.parse().unwrap(),
+            payload: Payload::Ports(Protocol::Tcp, 1024, BY_CLIENT),
+        });
+        let Fate::Delivered { endpoint, .. } = fate else { panic!("{fate:?}") };
+        assert_eq!(seen, BTreeSet::from([endpoint]));
     }
 }
 
