@@ -3,14 +3,18 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::{Md5Key, Ttl};
 use crate::speaker::{Dial, ListenFor, Listener};
 
 /// Connections that may wait to be accepted: hundreds of peers may call in one instant.
 const BACKLOG: i32 = 1024;
+/// Silence after which TCP asks, and how often it asks then.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Class selector 6, network control (RFC 4271 section 9 of its traffic's importance; RFC 4594).
 const TOS_CS6: u32 = 0xc0;
 /// `linux/in6.h`: the smallest hop limit an IPv6 packet may arrive with.
@@ -103,6 +107,9 @@ fn tcp(ipv6: bool) -> io::Result<Socket> {
     let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    // Without a hold time, TCP alone notices that a peer's machine is gone. Accepted connections inherit it.
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    socket.set_tcp_keepalive(&probes)?;
     // Marking is a courtesy to the network; a kernel that refuses it does not keep a session down.
     let _ = if ipv6 { socket.set_tclass_v6(TOS_CS6) } else { socket.set_tos_v4(TOS_CS6) };
     Ok(socket)
