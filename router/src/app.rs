@@ -140,7 +140,9 @@ impl App {
     /// The speaker reports something.
     pub(crate) fn bgp_event(&mut self, event: &Event) {
         self.history.note(event);
-        if let (EventKind::Up, Some(PeerKey { address, interface: Some(interface), .. })) = (event.kind, &event.peer) {
+        if let (EventKind::Up, Some(PeerKey { address, interface: Some(interface), .. })) =
+            (event.kind, &event.peer)
+        {
             self.set_lost(&SessionKey { remote: *address, interface: interface.clone() }, false);
         }
         if event.kind == EventKind::Converged {
@@ -164,7 +166,11 @@ impl App {
             node_name: self.identity.node_name.clone(),
             dataplane: self.dataplane,
             view: View::Own,
-            local_addresses: self.interfaces.values().flat_map(|link| link.addresses.iter().copied()).collect(),
+            local_addresses: self
+                .interfaces
+                .values()
+                .flat_map(|link| link.addresses.iter().copied())
+                .collect(),
             seen: self.seen.clone(),
         };
         let intent = router::plan(objects, &me);
@@ -197,8 +203,13 @@ impl App {
     fn reconfigure(&mut self) -> Option<Config> {
         let intent = self.intent.as_ref()?;
         self.announced = self.parts.plane.ready(&translate::announced(intent));
-        let config =
-            translate::speaker(intent, &self.interfaces, self.router_id, &self.announced, &mut self.originate);
+        let config = translate::speaker(
+            intent,
+            &self.interfaces,
+            self.router_id,
+            &self.announced,
+            &mut self.originate,
+        );
         (config != self.config).then(|| {
             self.config = config.clone();
             config

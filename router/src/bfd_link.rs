@@ -33,7 +33,9 @@ impl PathWatch {
     /// Whether the change means that the path is lost (RFC 5882 section 4.2): Up has become Down, and not because the
     /// neighbour's operator switched BFD off.
     fn is_loss(event: &Event) -> bool {
-        event.change.previous == State::Up && event.change.state == State::Down && !event.change.remote_admin_down
+        event.change.previous == State::Up
+            && event.change.state == State::Down
+            && !event.change.remote_admin_down
     }
 
     fn lost(&self, key: &SessionKey) {
@@ -48,7 +50,9 @@ impl PathWatch {
 }
 
 /// Starts BFD; its events arrive in the channel, after the speaker was told of lost paths.
-pub(crate) fn start(paths: Arc<PathWatch>) -> std::io::Result<(l34_bfd::driver::Handle, mpsc::Receiver<Event>)> {
+pub(crate) fn start(
+    paths: Arc<PathWatch>,
+) -> std::io::Result<(l34_bfd::driver::Handle, mpsc::Receiver<Event>)> {
     let (events, inbox) = mpsc::channel(EVENTS);
     let handle = l34_bfd::driver::spawn(l34_bfd::driver::Options::default(), move |event| {
         if PathWatch::is_loss(&event) {

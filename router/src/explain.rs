@@ -39,7 +39,9 @@ pub(crate) async fn explain(app: &Shared, subject: &str) -> Result<Explanation> 
     let Some(intent) = &app.intent else { bail!("the manifests have not been read yet") };
     let lines = peer_lines(&app, intent, subject, address, &live);
     if lines.is_empty() {
-        bail!("{subject} is neither a VIP of this Gateway nor the address or name of one of its GatewayRouters");
+        bail!(
+            "{subject} is neither a VIP of this Gateway nor the address or name of one of its GatewayRouters"
+        );
     }
     Ok(Explanation { subject: subject.to_owned(), lines })
 }
@@ -66,7 +68,11 @@ fn vip_lines(app: &App, vip: IpAddr, live: &Live, holders: &[l34_bgp::config::Pe
                 "does not get it: the session does not carry its family".to_owned()
             } else {
                 let why = peer.waiting.clone().or_else(|| peer.last_error.clone());
-                format!("does not have it: {}{}", peer.state, why.map(|why| format!(", {why}")).unwrap_or_default())
+                format!(
+                    "does not have it: {}{}",
+                    peer.state,
+                    why.map(|why| format!(", {why}")).unwrap_or_default()
+                )
             };
             lines.push(format!("Peer {} ({key}) {line}.", peer.name));
         }
@@ -76,15 +82,22 @@ fn vip_lines(app: &App, vip: IpAddr, live: &Live, holders: &[l34_bgp::config::Pe
     }
     if let Some(intent) = &app.intent {
         let subject = vip.to_string();
-        lines.extend(intent.problems.iter().filter(|p| p.words.contains(&subject)).map(|p| format!("Problem: {p}.")));
+        lines.extend(
+            intent.problems.iter().filter(|p| p.words.contains(&subject)).map(|p| format!("Problem: {p}.")),
+        );
     }
     Explanation { subject: vip.to_string(), lines }
 }
 
-fn peer_lines(app: &App, intent: &Intent, subject: &str, address: Option<IpAddr>, live: &Live) -> Vec<String> {
-    let named = |router: &l34_plan::snapshot::NamespacedName| {
-        router.name == subject || router.to_string() == subject
-    };
+fn peer_lines(
+    app: &App,
+    intent: &Intent,
+    subject: &str,
+    address: Option<IpAddr>,
+    live: &Live,
+) -> Vec<String> {
+    let named =
+        |router: &l34_plan::snapshot::NamespacedName| router.name == subject || router.to_string() == subject;
     let mut lines = Vec::new();
     for peer in intent.peers.iter().filter(|peer| named(&peer.router) || Some(peer.address) == address) {
         lines.push(format!(
@@ -110,11 +123,15 @@ fn peer_lines(app: &App, intent: &Intent, subject: &str, address: Option<IpAddr>
             });
         }
         for entry in app.history.of(&key) {
-            let ago = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs()).saturating_sub(entry.at_s);
+            let ago = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |now| now.as_secs())
+                .saturating_sub(entry.at_s);
             lines.push(format!("{} ago: {}.", age(ago * 1000), entry.text.trim_end_matches('.')));
         }
     }
-    for route in intent.statics.iter().filter(|route| named(&route.router) || Some(route.address) == address) {
+    for route in intent.statics.iter().filter(|route| named(&route.router) || Some(route.address) == address)
+    {
         let state = if app.static_alive(route) { "in use" } else { "not in use: its BFD session is not Up" };
         lines.push(format!(
             "GatewayRouter {}: static default route via {} on {}, {state}.",
@@ -125,8 +142,13 @@ fn peer_lines(app: &App, intent: &Intent, subject: &str, address: Option<IpAddr>
             lines.push(bfd_line(bfd));
         }
     }
-    for blocked in intent.blocked.iter().filter(|blocked| named(&blocked.router) || blocked.address == subject) {
-        lines.push(format!("GatewayRouter {} is not used: {}: {}.", blocked.router, blocked.field, blocked.reason));
+    for blocked in
+        intent.blocked.iter().filter(|blocked| named(&blocked.router) || blocked.address == subject)
+    {
+        lines.push(format!(
+            "GatewayRouter {} is not used: {}: {}.",
+            blocked.router, blocked.field, blocked.reason
+        ));
     }
     lines
 }
@@ -180,7 +202,10 @@ fn session_lines(view: &l34_bgp::speaker::PeerView) -> Vec<String> {
         }
     }
     if view.faulty_updates > 0 {
-        lines.push(format!("{} of its UPDATEs had faults that were dealt with as RFC 7606 says.", view.faulty_updates));
+        lines.push(format!(
+            "{} of its UPDATEs had faults that were dealt with as RFC 7606 says.",
+            view.faulty_updates
+        ));
     }
     lines
 }

@@ -72,7 +72,9 @@ impl Fib {
     pub(crate) fn route(&self, prefix: IpNet) -> Option<Route> {
         let learned = self.learned.get(&prefix).map_or(&[][..], |hops| hops);
         let ground = Ground { statics: &self.statics, on_link: &self.on_link, own_vips: &self.own_vips };
-        ground.route(prefix, learned).filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
+        ground
+            .route(prefix, learned)
+            .filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
     }
 
     /// Every prefix that is learned or static, up to `limit`, with where it leads.

@@ -92,7 +92,8 @@ impl KernelLink {
         }
         let mut last: Option<(Vec<NextHop>, NextHops)> = None;
         let changes = changes.into_iter().map(|(prefix, route)| {
-            let hops: Vec<NextHop> = route.into_iter().flat_map(|route| route.next_hops).map(next_hop).collect();
+            let hops: Vec<NextHop> =
+                route.into_iter().flat_map(|route| route.next_hops).map(next_hop).collect();
             // Prefixes come in runs with the same next hops, which then share one value.
             let shared = match last.take() {
                 Some((same, shared)) if same == hops => shared,

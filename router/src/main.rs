@@ -24,7 +24,11 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
         Command::Run(args) => {
             logging::start(args.log_format);
             run::run(&args)
@@ -40,4 +44,21 @@ fn main() -> ExitCode {
         eprintln!("l34-router: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Help and version as asked for; what is wrong with the flags in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A reader that has gone away needs no help.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:"));
+    let words = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    eprintln!("l34-router: {} (see --help)", words.trim_start_matches("error: "));
+    ExitCode::from(2)
 }

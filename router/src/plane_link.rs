@@ -137,10 +137,7 @@ fn entry(service: &ServiceEntry) -> (ServiceKey, Entry) {
         Protocol::Sctp => l34_proxy::Protocol::Sctp,
     };
     let affinity = if service.affinity.is_some() { Affinity::ClientIp } else { Affinity::None };
-    let entry = Entry {
-        endpoints: service.endpoints.clone(),
-        affinity,
-        masquerade: !service.keep_client_address,
-    };
+    let entry =
+        Entry { endpoints: service.endpoints.clone(), affinity, masquerade: !service.keep_client_address };
     (ServiceKey { vip: service.vip, protocol, port: service.port }, entry)
 }

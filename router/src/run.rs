@@ -110,7 +110,8 @@ async fn play(args: &cli::Run) -> Result<()> {
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let (folder, snapshots) = watch_folder(args.manifests.clone())?;
 
-    let mut inlets = Inlets { snapshots, interfaces, plane_status, routes, bgp_events, bfd_events, term, interrupt };
+    let mut inlets =
+        Inlets { snapshots, interfaces, plane_status, routes, bgp_events, bfd_events, term, interrupt };
     flow(&app, &mut inlets, writes_kernel).await;
     drop(folder);
     drain::drain(&app, args.drain_pause, &mut inlets.term, &mut inlets.interrupt).await;

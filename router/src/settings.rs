@@ -27,5 +27,6 @@ pub(crate) fn set(interfaces: &Interfaces, writes_kernel: bool) {
 
 /// The host's name, as EndpointSlices name a node by default.
 pub(crate) fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| String::new(), |name| name.trim().to_owned())
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| String::new(), |name| name.trim().to_owned())
 }

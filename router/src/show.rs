@@ -60,8 +60,7 @@ fn peers(answer: &Value) -> String {
             row
         })
         .collect();
-    let header =
-        ["ROUTER", "ADDRESS", "INTERFACE", "AS", "STATE", "SINCE", "BFD", "IN", "OUT", "REASON"];
+    let header = ["ROUTER", "ADDRESS", "INTERFACE", "AS", "STATE", "SINCE", "BFD", "IN", "OUT", "REASON"];
     format!(
         "Gateway {}, router ID {}\n{}",
         cell(answer, "gateway"),
@@ -74,7 +73,8 @@ fn vips(answer: &Value) -> String {
     let rows: Vec<Vec<String>> = items(answer, "vips")
         .iter()
         .map(|vip| {
-            let services = items(vip, "services").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
+            let services =
+                items(vip, "services").iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",");
             let announced = vip["announced"].as_bool().unwrap_or(false);
             vec![
                 cell(vip, "vip"),
@@ -110,7 +110,8 @@ fn route_rows(route: &Value) -> Vec<Vec<String>> {
     if paths.is_empty() {
         let hops = route["forwarding"]["next_hops"].as_array().map_or(&[][..], Vec::as_slice);
         let row = |hop: &Value| {
-            let mut row = vec![cell(route, "prefix"), "static".into(), cell(hop, "gateway"), cell(hop, "interface")];
+            let mut row =
+                vec![cell(route, "prefix"), "static".into(), cell(hop, "gateway"), cell(hop, "interface")];
             row.extend(["-".into(), "-".into(), kernel.to_owned()]);
             row
         };
@@ -144,7 +145,8 @@ fn bfd(answer: &Value) -> String {
         .iter()
         .map(|session| {
             let view = if session["session"].is_object() { &session["session"] } else { session };
-            let interval = |field: &str| view[field].as_u64().map_or("-".into(), |us| format!("{}ms", us / 1000));
+            let interval =
+                |field: &str| view[field].as_u64().map_or("-".into(), |us| format!("{}ms", us / 1000));
             vec![
                 cell(session, "remote"),
                 cell(session, "interface"),
@@ -179,8 +181,12 @@ fn services(answer: &Value) -> String {
                 many => format!("{} and {} more", many[0], many.len() - 1),
             };
             let problems: Vec<&str> = items(service, "problems").iter().filter_map(Value::as_str).collect();
-            let mut row: Vec<String> = ["service", "vip", "protocol", "port"].map(|field| cell(service, field)).into();
-            row.push(if service["inPlace"].as_bool().unwrap_or(false) { "in place" } else { "not in place" }.into());
+            let mut row: Vec<String> =
+                ["service", "vip", "protocol", "port"].map(|field| cell(service, field)).into();
+            row.push(
+                if service["inPlace"].as_bool().unwrap_or(false) { "in place" } else { "not in place" }
+                    .into(),
+            );
             row.extend([endpoints, problems.join("; ")]);
             row
         })

@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn columns_align_and_lines_have_no_blank_end() {
-        let rows = vec![vec!["a".into(), "b".into(), String::new()], vec!["long".into(), "x".into(), "y".into()]];
+        let rows =
+            vec![vec!["a".into(), "b".into(), String::new()], vec!["long".into(), "x".into(), "y".into()]];
         assert_eq!(table(&["N", "M", "O"], &rows), "N     M  O\na     b\nlong  x  y");
     }
 

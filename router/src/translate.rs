@@ -24,10 +24,11 @@ pub(crate) fn speaker(
     announced: &BTreeSet<IpAddr>,
     originate: &mut Arc<BTreeMap<IpNet, Originate>>,
 ) -> Config {
-    let same = originate.len() == announced.len()
-        && originate.keys().map(IpNet::addr).eq(announced.iter().copied());
+    let same =
+        originate.len() == announced.len() && originate.keys().map(IpNet::addr).eq(announced.iter().copied());
     if !same {
-        *originate = Arc::new(announced.iter().map(|vip| (IpNet::from(*vip), Originate::default())).collect());
+        *originate =
+            Arc::new(announced.iter().map(|vip| (IpNet::from(*vip), Originate::default())).collect());
     }
     Config {
         router_id,
@@ -125,7 +126,10 @@ pub(crate) fn router_id(intent: &Intent, interfaces: &Interfaces) -> Option<Ipv4
 
 /// 32 bits of an IPv6 address, all of it counting (FNV-1a), never 0 and never a multicast address.
 fn mixed(addr: Ipv6Addr) -> Ipv4Addr {
-    let hash = addr.octets().iter().fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
+    let hash = addr
+        .octets()
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, octet| (hash ^ u32::from(*octet)).wrapping_mul(0x0100_0193));
     Ipv4Addr::from(hash & 0x7fff_ffff | 0x0100_0000)
 }
 

@@ -207,9 +207,8 @@ pub(crate) async fn peers(app: &Shared) -> Result<Peers> {
 
 fn bgp_peer(peer: &PeerIntent, live: &Live) -> Peer {
     let view = live.bgp.get(&translate::key(peer));
-    let sum = |of: fn(&l34_bgp::speaker::FamilyView) -> u64| {
-        view.map(|view| view.families.iter().map(of).sum())
-    };
+    let sum =
+        |of: fn(&l34_bgp::speaker::FamilyView) -> u64| view.map(|view| view.families.iter().map(of).sum());
     let up = view.is_some_and(|view| view.state == State::Established);
     Peer {
         router: peer.router.to_string(),
@@ -222,7 +221,9 @@ fn bgp_peer(peer: &PeerIntent, live: &Live) -> Peer {
         bfd: peer.bfd.and_then(|_| live.bfd_state(&peer.interface, peer.address)),
         received: sum(|family| family.received.into()),
         announced: sum(|family| family.announced as u64),
-        reason: view.filter(|_| !up).and_then(|view| view.waiting.clone().or_else(|| view.last_error.clone())),
+        reason: view
+            .filter(|_| !up)
+            .and_then(|view| view.waiting.clone().or_else(|| view.last_error.clone())),
         bgp: view.and_then(|view| serde_json::to_value(view).ok()),
     }
 }
