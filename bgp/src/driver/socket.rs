@@ -108,7 +108,8 @@ fn tcp(ipv6: bool) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     // Without a hold time, TCP alone notices that a peer's machine is gone. Accepted connections inherit it.
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
+    let probes =
+        TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL).with_retries(3);
     socket.set_tcp_keepalive(&probes)?;
     // Marking is a courtesy to the network; a kernel that refuses it does not keep a session down.
     let _ = if ipv6 { socket.set_tclass_v6(TOS_CS6) } else { socket.set_tos_v4(TOS_CS6) };

@@ -194,6 +194,8 @@ fn after_any_faults_all_sessions_and_routes_are_back() {
         for (_, at) in down {
             reboot(&mut world, at);
         }
+        // What the last fault did has to arrive first.
+        world.run(Duration::from_secs(1));
         let back = world.run_until(BOUND, converged);
         assert!(back.is_some(), "not back within {BOUND:?}\n{}", world.history());
         let downs = [0, 1, 2].map(|at| world.count(at, EventKind::Down));

@@ -14,6 +14,8 @@ use l34_bgp::speaker::{Action, Event, EventKind, Options, PeerView, Speaker};
 pub(crate) const PORT: u16 = 179;
 /// Octets that may be on their way, or unread, in one direction of a connection.
 const WINDOW: usize = 16 * 1024;
+/// When TCP itself misses a machine that went silently.
+const KEEPALIVE: Duration = Duration::from_secs(120);
 /// How often what cannot be delivered now is tried again.
 const RETRANSMIT: Duration = Duration::from_millis(200);
 
@@ -145,7 +147,10 @@ impl World {
         self.hosts[at].speaker = None;
         for (tcp, side) in std::mem::take(&mut self.hosts[at].conns).into_values() {
             self.tcps.get_mut(&tcp).unwrap().ends[side].open = false;
-            if !silently {
+            if silently {
+                let at = self.now + KEEPALIVE;
+                self.schedule(at, Packet::Reset(tcp, 1 - side, "the connection timed out"));
+            } else {
                 self.transmit(tcp, 1 - side, Segment::End);
             }
         }
