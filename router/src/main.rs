@@ -53,12 +53,14 @@ fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprintln!("l34-router: a command is missing: run, show, explain or version (see --help)");
+        return ExitCode::from(2);
+    }
     let text = error.render().to_string();
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("tip:"));
-    let words = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let beside = |line: &str| ["Usage:", "tip:", "For more"].iter().any(|start| line.starts_with(start));
+    let lines = text.lines().map(str::trim).take_while(|line| !beside(line)).filter(|line| !line.is_empty());
+    let words = lines.collect::<Vec<_>>().join(" ");
     eprintln!("l34-router: {} (see --help)", words.trim_start_matches("error: "));
     ExitCode::from(2)
 }
