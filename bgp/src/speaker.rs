@@ -183,6 +183,8 @@ enum Timer {
     RestartTime(PeerNo),
     /// A peer that came back has not sent End-of-RIB.
     StaleTime(PeerNo),
+    /// After our own restart: a peer that may never send End-of-RIB has had time to send its routes.
+    Settled(PeerNo),
     /// After our own restart: no more waiting for peers.
     Deferral,
 }
@@ -322,6 +324,7 @@ impl Speaker {
                 Timer::SendHold(conn) => self.refuse(conn, Reason::SEND_HOLD_TIMER_EXPIRED.into(), now),
                 Timer::RestartTime(no) => self.drop_stale(no, "did not come back in time"),
                 Timer::StaleTime(no) => self.stale_time_over(no, now),
+                Timer::Settled(no) => self.settled(no),
                 Timer::Deferral => self.converge("the peers' End-of-RIB was not awaited any longer"),
             }
         }

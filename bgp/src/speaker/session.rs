@@ -26,6 +26,9 @@ enum Cause<'a> {
     Received(Notification),
 }
 
+/// How long a peer without graceful restart is given to send its routes after our own restart.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// The wait before a peer is called whose TCP connection was lost.
 const RETRY_AFTER_LOSS: Duration = Duration::from_secs(1);
 
@@ -70,12 +73,10 @@ impl Speaker {
         let text =
             format!("Established, {}, hold time {} s", families.join(" and "), agreed.hold_time.as_secs());
         self.event(Some(no), EventKind::Up, text);
-        if let Some(awaited) = &mut self.awaited {
-            // Only a peer that speaks graceful restart, and is not restarting itself, is waited for (RFC 4724 4.1).
-            if agreed.restart.as_ref().is_none_or(|restart| restart.restarting) {
-                awaited.remove(&no);
-                self.converge_if_complete();
-            }
+        // Only a peer that speaks graceful restart, and is not restarting itself, is waited for (RFC 4724 section 4.1).
+        // Others may never send End-of-RIB, but their routes should be here before those of our former self go.
+        if self.awaited.is_some() && agreed.restart.as_ref().is_none_or(|restart| restart.restarting) {
+            self.timers.set(Timer::Settled(no), now + SETTLE);
         }
     }
 
@@ -282,7 +283,14 @@ impl Speaker {
             let agreed = peer.established.and_then(|id| self.conns.get(&id)?.negotiated.as_ref());
             agreed.is_some_and(|agreed| agreed.families.iter().all(|f| peer.ended_rib.contains(f)))
         });
-        if complete && let Some(awaited) = &mut self.awaited {
+        if complete {
+            self.settled(no);
+        }
+    }
+
+    /// A peer is not waited for any longer after our own restart.
+    pub(super) fn settled(&mut self, no: PeerNo) {
+        if let Some(awaited) = &mut self.awaited {
             awaited.remove(&no);
             self.converge_if_complete();
         }
