@@ -1,5 +1,7 @@
-# `make test` is the one command; `make help` lists the others.
+# `make demo` shows it, `make test` proves it; `make help` lists the others.
 #
+#   make demo                 VIPs of the examples in the tables of real bird2 routers; KEEP=1 leaves it up (root)
+#   make demo-down            removes what KEEP=1 left up
 #   make test                 everything: needs, unit and property tests, labs
 #   make labs                 the labs alone: real daemons in network namespaces (root)
 #   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
@@ -8,13 +10,19 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help needs packages test unit labs lab check under-test
+.PHONY: help demo demo-down needs packages test unit labs lab check under-test
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
 
 help:
 	@sed -n 's/^#   \(make .*\)/\1/p' $(firstword $(MAKEFILE_LIST))
+
+demo:
+	@demo/run $(if $(KEEP),--keep)
+
+demo-down:
+	@demo/run --down
 
 # CI=true adds the static checks.
 test: needs $(if $(CI),check) unit labs
