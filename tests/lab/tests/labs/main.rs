@@ -5,6 +5,7 @@ mod router_auth;
 mod router_restart;
 mod scene;
 mod speaker_interop;
+mod speaker_reach;
 mod speaker_restart;
 mod speaker_security;
 mod tcp;
