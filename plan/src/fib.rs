@@ -31,6 +31,7 @@ pub struct LearnedNextHop {
 
 /// A next hop for the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NextHop {
     /// Its address.
     pub gateway: IpAddr,
@@ -43,6 +44,7 @@ pub type OnLink = BTreeMap<String, Vec<IpNet>>;
 
 /// Where one prefix leads. Without a next hop it is not in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Route {
     /// The next hops. More than one is equal-cost multipath.
     pub next_hops: BTreeSet<NextHop>,
@@ -53,6 +55,7 @@ pub struct Route {
 
 /// A next hop that is left out, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Unresolved {
     /// Name of the GatewayRouter that it came from.
     pub router: String,

@@ -108,7 +108,7 @@ fn route_rows(route: &Value) -> Vec<Vec<String>> {
     let kernel = route["kernel"].as_str().unwrap_or_default();
     let paths = items(route, "paths");
     if paths.is_empty() {
-        let hops = route["forwarding"]["next_hops"].as_array().map_or(&[][..], Vec::as_slice);
+        let hops = route["forwarding"]["nextHops"].as_array().map_or(&[][..], Vec::as_slice);
         let row = |hop: &Value| {
             let mut row =
                 vec![cell(route, "prefix"), "static".into(), cell(hop, "gateway"), cell(hop, "interface")];
