@@ -128,8 +128,9 @@ impl Speaker {
         if effect.reset || effect.recount || effect.blocked {
             peer.held = None;
         }
-        let Effect { reset, blocked, rekey, refresh, resolve, resend, recount } = effect;
-        if blocked && let Some(why) = peer.config.blocked.clone() {
+        if effect.blocked
+            && let Some(why) = peer.config.blocked.clone()
+        {
             self.end_connections(no, &Notification::admin_shutdown(&why), now);
             self.forget_routes(no);
             self.timers.cancel(Timer::Retry(no));
@@ -138,49 +139,42 @@ impl Speaker {
             }
             return;
         }
-        if reset {
+        if effect.reset {
             if let Some(conn) = peer.established {
                 self.reset_session(conn, now);
             }
             self.end_connections(no, &Reason::OTHER_CONFIGURATION_CHANGE.into(), now);
             self.forget_routes(no);
         } else {
-            self.change_session(no, rekey, refresh, resolve, resend, recount, now);
+            self.change_session(no, effect, now);
         }
         self.call_again(no, Duration::ZERO, now);
     }
 
-    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // one argument per kind of effect
-    fn change_session(
-        &mut self,
-        no: PeerNo,
-        rekey: bool,
-        refresh: bool,
-        resolve: bool,
-        resend: bool,
-        recount: bool,
-        now: Instant,
-    ) {
+    /// Brings a running session to its new configuration.
+    fn change_session(&mut self, no: PeerNo, effect: Effect, now: Instant) {
         let Some(peer) = self.peers.get(&no) else { return };
-        if rekey && let Some(md5) = peer.config.md5.clone() {
-            let conns = [peer.outgoing, peer.incoming].into_iter().flatten().collect();
+        if effect.rekey
+            && let Some(md5) = peer.config.md5.clone()
+        {
+            let conns = self.conns_of(no);
             self.actions.push_back(Action::Rekey { conns, address: peer.key.address, md5 });
         }
-        if (refresh || resolve)
+        if (effect.refresh || effect.resolve)
             && let Some(idx) = peer.rib
         {
             self.rib.set_import(idx, import_of(&peer.config));
         }
         let Some(conn) = self.peers.get(&no).and_then(|peer| peer.established) else { return };
-        if refresh && !self.ask_refresh(conn) {
+        if effect.refresh && !self.ask_refresh(conn) {
             // Without route refresh only a new session brings the routes again.
             self.refuse(conn, Reason::OTHER_CONFIGURATION_CHANGE.into(), now);
             return;
         }
-        if resend {
+        if effect.resend {
             self.resend(conn);
         }
-        if recount {
+        if effect.recount {
             self.check_limits(no, now);
         }
     }
@@ -197,10 +191,14 @@ impl Speaker {
     }
 
     fn end_connections(&mut self, no: PeerNo, notification: &Notification, now: Instant) {
-        let Some(peer) = self.peers.get(&no) else { return };
-        for conn in [peer.outgoing, peer.incoming].into_iter().flatten() {
+        for conn in self.conns_of(no) {
             self.refuse(conn, notification.clone(), now);
         }
+    }
+
+    /// All connections of a peer, those among them that will not stay.
+    fn conns_of(&self, no: PeerNo) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, conn)| conn.peer == Some(no)).map(|(id, _)| *id).collect()
     }
 }
 

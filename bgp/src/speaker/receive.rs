@@ -181,8 +181,12 @@ impl Speaker {
     fn survives_collision(&mut self, id: ConnId, no: PeerNo, agreed: &Negotiated, now: Instant) -> bool {
         let (Some(conn), Some(peer)) = (self.conns.get(&id), self.peers.get(&no)) else { return false };
         let others = [peer.outgoing, peer.incoming].into_iter().flatten();
-        let Some(other) = others.into_iter().find(|other| *other != id) else { return true };
-        let Some(other_state) = self.conns.get(&other).map(|other| other.state) else { return true };
+        let other = others.into_iter().find(|other| *other != id);
+        let Some((other, other_state)) = other.and_then(|other| Some((other, self.conns.get(&other)?.state)))
+        else {
+            self.adopt(id, no);
+            return true;
+        };
         let (local_as, remote_as) = (peer.config.local_as, peer.config.remote_as);
         match other_state {
             State::Established => {

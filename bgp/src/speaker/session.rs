@@ -224,11 +224,13 @@ impl Speaker {
         let Some(idx) = self.peers.get(&no).and_then(|peer| peer.rib) else { return kept };
         for family in Family::ALL {
             self.rib.leave(idx, family);
-            if keepable.contains(family) && self.rib.count_in(idx, family).0 > 0 {
+            if keepable.contains(family) {
                 self.rib.mark_stale(idx, family);
-                kept.insert(family);
             } else {
                 self.rib.sweep(idx, family);
+            }
+            if self.rib.count_in(idx, family).0 > 0 {
+                kept.insert(family);
             }
         }
         kept
