@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use l34_bfd::{Change, SessionKey, State};
@@ -64,8 +65,6 @@ pub(crate) struct App {
     bfd_config: Vec<l34_bfd::SessionConfig>,
     /// Routes are complete: nothing is left over from an earlier router, or every peer has sent its own since.
     converged: bool,
-    /// VIPs have been withdrawn whose services are still in place.
-    leaving: bool,
 }
 
 impl App {
@@ -95,7 +94,6 @@ impl App {
             config: Config::default(),
             bfd_config: Vec::new(),
             converged,
-            leaving: false,
         }
     }
 
@@ -183,7 +181,7 @@ impl App {
         });
         self.configure_bfd(&intent);
         // New services first, so that a VIP can be announced; those of VIPs that go stay until they are withdrawn.
-        self.leaving |= self.parts.plane.apply(&intent, &self.announced);
+        self.parts.plane.apply(&intent, &self.announced, Instant::now());
         self.intent = Some(intent);
         let config = self.reconfigure();
         self.history.keep_only(|key| self.config.peers.contains_key(key));
@@ -214,11 +212,6 @@ impl App {
             self.config = config.clone();
             config
         })
-    }
-
-    /// Whether withdrawn VIPs wait to be let go; asked once for each time they are.
-    pub(crate) fn take_leaving(&mut self) -> bool {
-        std::mem::take(&mut self.leaving)
     }
 
     fn configure_bfd(&mut self, intent: &Intent) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use l34_plan::router::{Decision, Intent, Withheld};
@@ -14,14 +15,17 @@ use tracing::warn;
 
 use crate::cli;
 
+/// How long services outlive the withdraw of their VIP.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The data plane, if there is one of ours.
 pub(crate) struct PlaneLink {
     handle: Option<Handle>,
     mode: Option<Mode>,
     /// What it was given last.
     wanted: Arc<Snapshot>,
-    /// VIPs that are withdrawn but whose services stay until the peers have had time to act on it.
-    leaving: BTreeSet<IpAddr>,
+    /// VIPs that are withdrawn but whose services stay until then: peers need a moment to turn traffic away.
+    leaving: BTreeMap<IpAddr, Instant>,
 }
 
 /// Starts what `--dataplane` and `--fib` ask for. Without a data plane, but with routes in the kernel, a small table
@@ -48,7 +52,7 @@ pub(crate) fn start(args: &cli::Run) -> Result<(PlaneLink, watch::Receiver<Arc<S
             Some(l34_proxy::nftables::spawn(mode, told).context("cannot use nftables")?)
         }
     };
-    let link = PlaneLink { handle, mode, wanted: Arc::default(), leaving: BTreeSet::new() };
+    let link = PlaneLink { handle, mode, wanted: Arc::default(), leaving: BTreeMap::new() };
     Ok((link, status))
 }
 
@@ -67,29 +71,37 @@ impl PlaneLink {
     }
 
     /// Hands over what is to be carried. VIPs that are announced still and not wanted any more keep their services
-    /// until [`PlaneLink::let_go`]; whether there are such is the answer.
-    pub(crate) fn apply(&mut self, intent: &Intent, announced: &BTreeSet<IpAddr>) -> bool {
+    /// for [`LINGER`], see [`PlaneLink::let_go`].
+    pub(crate) fn apply(&mut self, intent: &Intent, announced: &BTreeSet<IpAddr>, now: Instant) {
         let mut snapshot = snapshot(intent);
-        self.leaving.retain(|vip| !snapshot.vips.contains(vip));
+        self.leaving.retain(|vip, _| !snapshot.vips.contains(vip));
         let gone = self.wanted.vips.difference(&snapshot.vips).filter(|vip| announced.contains(vip));
-        self.leaving.extend(gone.copied());
-        for vip in &self.leaving {
+        for vip in gone {
+            self.leaving.entry(*vip).or_insert(now + LINGER);
+        }
+        for vip in self.leaving.keys() {
             snapshot.vips.insert(*vip);
             snapshot.services.extend(self.wanted.services_of(*vip).map(|(key, entry)| (*key, entry.clone())));
         }
         self.hand_over(snapshot);
-        !self.leaving.is_empty()
     }
 
-    /// The peers have had time to act on the withdraws: what belonged to the VIPs goes.
-    pub(crate) fn let_go(&mut self) {
-        if self.leaving.is_empty() {
+    /// When [`PlaneLink::let_go`] has something to do.
+    pub(crate) fn next_departure(&self) -> Option<Instant> {
+        self.leaving.values().min().copied()
+    }
+
+    /// Takes away what belonged to VIPs that were withdrawn long enough ago.
+    pub(crate) fn let_go(&mut self, now: Instant) {
+        let gone: BTreeSet<IpAddr> =
+            self.leaving.iter().filter(|(_, until)| **until <= now).map(|(vip, _)| *vip).collect();
+        if gone.is_empty() {
             return;
         }
         let mut snapshot = (*self.wanted).clone();
-        let leaving = std::mem::take(&mut self.leaving);
-        snapshot.vips.retain(|vip| !leaving.contains(vip));
-        snapshot.services.retain(|key, _| !leaving.contains(&key.vip));
+        self.leaving.retain(|vip, _| !gone.contains(vip));
+        snapshot.vips.retain(|vip| !gone.contains(vip));
+        snapshot.services.retain(|key, _| !gone.contains(&key.vip));
         self.hand_over(snapshot);
     }
 

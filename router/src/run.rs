@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use l34_bfd::State;
@@ -29,8 +29,6 @@ use crate::{admin, cli, drain, plane_link, settings};
 
 /// Speaker events that may wait for the main loop; more are only logged.
 const EVENTS: usize = 1024;
-/// How long services outlive the withdraw of their VIP: peers need a moment to turn traffic away.
-const LINGER: Duration = Duration::from_secs(1);
 /// Batches of learned routes that may wait; while they do, changes wait in the RIB.
 const ROUTE_BATCHES: usize = 16;
 
@@ -130,6 +128,13 @@ fn watch_folder(folder: PathBuf) -> Result<(FolderWatch, watch::Receiver<Option<
 /// channel closes, and its branch with it.
 async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
     loop {
+        let departure = app.borrow().parts.plane.next_departure();
+        let departed = async {
+            match departure {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         let config: Option<Config> = tokio::select! {
             biased;
             _ = inlets.term.recv() => return,
@@ -156,6 +161,10 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
                 inlets.plane_status.mark_unchanged();
                 app.borrow_mut().plane_changed()
             }
+            () = departed => {
+                app.borrow_mut().parts.plane.let_go(Instant::now());
+                None
+            }
             Some(event) = inlets.bgp_events.recv() => {
                 app.borrow_mut().bgp_event(&event);
                 None
@@ -168,19 +177,7 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
                 return;
             }
         }
-        if app.borrow_mut().take_leaving() {
-            tokio::task::spawn_local(let_go(app.clone()));
-        }
     }
-}
-
-/// Takes the services of withdrawn VIPs away once the peers know, and have had time to act on it.
-async fn let_go(app: Shared) {
-    let bgp = app.borrow().parts.bgp.clone();
-    // A peer that does not take the withdraw must not keep old services for ever.
-    let _ = bgp.flushed(LINGER).await;
-    tokio::time::sleep(LINGER).await;
-    app.borrow_mut().parts.plane.let_go();
 }
 
 fn log(event: &Event) {
