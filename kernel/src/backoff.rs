@@ -41,7 +41,9 @@ pub(crate) struct Backoff {
 struct Attempts {
     count: u32,
     due: Instant,
+    /// In the queue. What was refused and does not wait has been tried again, or need not be.
     waits: bool,
+    /// Why it waits, if it was refused.
     words: Option<String>,
 }
 
@@ -78,17 +80,8 @@ impl Backoff {
         attempts.count = attempts.count.saturating_add(1);
         attempts.due = now + delay;
         attempts.waits = true;
-        if words.is_some() {
-            attempts.words = words;
-        }
+        attempts.words = words;
         self.waiting.insert((attempts.due, subject));
-    }
-
-    /// The request for the object was carried out.
-    pub(crate) fn done(&mut self, subject: &Subject) {
-        if let Some(attempts) = self.subjects.get_mut(subject) {
-            attempts.words = None;
-        }
     }
 
     /// Forgets the object, which is not wanted any more.
@@ -145,12 +138,13 @@ impl Backoff {
 
     /// Why the kernel refused what was asked for the object.
     pub(crate) fn words(&self, subject: &Subject) -> Option<&str> {
-        self.subjects.get(subject)?.words.as_deref()
+        self.subjects.get(subject).filter(|attempts| attempts.waits)?.words.as_deref()
     }
 
-    /// What the kernel refused and why, in order.
+    /// What the kernel refused and will be asked for again, and why it refused, in order.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (&Subject, &str)> {
-        self.subjects.iter().filter_map(|(subject, attempts)| Some((subject, attempts.words.as_deref()?)))
+        let waiting = self.subjects.iter().filter(|(_, attempts)| attempts.waits);
+        waiting.filter_map(|(subject, attempts)| Some((subject, attempts.words.as_deref()?)))
     }
 
     /// Drops what has been calm for long. Does nothing when called again soon.
@@ -159,8 +153,7 @@ impl Backoff {
             return;
         }
         self.swept = Some(now);
-        self.subjects.retain(|_, attempts| {
-            attempts.waits || attempts.words.is_some() || now.saturating_duration_since(attempts.due) <= CALM
-        });
+        self.subjects
+            .retain(|_, attempts| attempts.waits || now.saturating_duration_since(attempts.due) <= CALM);
     }
 }

@@ -25,6 +25,7 @@ pub struct Fake {
     events: VecDeque<Event>,
     lost_events: bool,
     requests: Vec<Request>,
+    refuse: usize,
 }
 
 impl Fake {
@@ -103,6 +104,11 @@ impl Fake {
         self.lost_events = true;
     }
 
+    /// Refuses so many of the next requests, as for want of memory.
+    pub fn refuse_next(&mut self, count: usize) {
+        self.refuse = count;
+    }
+
     /// The requests since the last call.
     pub fn take_requests(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.requests)
@@ -147,6 +153,10 @@ impl Fake {
     }
 
     fn carry_out(&mut self, request: &Request) -> Result<(), Refusal> {
+        if self.refuse > 0 {
+            self.refuse -= 1;
+            return Err(refusal(12, "Cannot allocate memory"));
+        }
         match request {
             Request::SetNexthop { id, gateway, ifindex } => {
                 let link =

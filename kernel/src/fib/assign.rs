@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use ipnet::IpNet;
 
@@ -13,97 +14,108 @@ use crate::{GROUP_IDS, HOP_IDS};
 
 /// Prefixes that go from one group to the same next hops.
 struct Part {
+    family: Family,
     to: Option<NextHops>,
-    prefixes: Vec<IpNet>,
+    /// Places in the batch; half a million prefixes are copied by none of the steps.
+    places: Vec<u32>,
+}
+
+/// Changes by the group that the prefix is in ([`NONE`] for none), its family, and the next hops that it gets.
+#[derive(Default)]
+struct Parts {
+    index: BTreeMap<(u32, Family, Option<NextHops>), usize>,
+    parts: Vec<Part>,
+    /// Where the last change went. Neighbours in a batch mostly go the same way: no lookup for them.
+    last: Option<(u32, Family, usize)>,
 }
 
 impl Fib {
     pub(super) fn assign(&mut self, changes: Vec<Change>) {
-        let parts = self.parts(latest(changes));
-        let mut by_group: BTreeMap<u32, Vec<Part>> = BTreeMap::new();
-        for ((from, _, _), part) in parts {
-            by_group.entry(from).or_default().push(part);
-        }
-        for (from, parts) in by_group {
-            self.leave(from, parts);
+        self.round = self.round.wrapping_add(1);
+        if let Err(changes) = self.assign_distinct(changes) {
+            self.round = self.round.wrapping_add(1);
+            // Distinct now, so this cannot fail.
+            let _ = self.assign_distinct(latest(changes));
         }
     }
 
-    /// Sorts the changes by the group that the prefix is in, its family, and the next hops that it gets.
-    fn parts(&mut self, changes: Vec<Change>) -> BTreeMap<(u32, Family, Option<NextHops>), Part> {
-        let mut index: BTreeMap<(u32, Family, Option<NextHops>), usize> = BTreeMap::new();
-        let mut parts: Vec<Part> = Vec::new();
-        let mut last: Option<(u32, Family, usize)> = None;
-        for (prefix, hops) in changes {
+    /// Gives the changes back when a prefix stands twice; nothing was moved then.
+    fn assign_distinct(&mut self, changes: Vec<Change>) -> Result<(), Vec<Change>> {
+        let mut parts = Parts::default();
+        let mut added: HashSet<IpNet, RandomState> = HashSet::default();
+        for (place, (prefix, hops)) in (0u32..).zip(&changes) {
             let prefix = prefix.trunc();
             let family = Family::of_prefix(&prefix);
-            let to = self.accepted(prefix, family, hops);
-            if self.routes.get(&prefix).stale {
-                self.routes.edit(prefix, |entry| entry.stale = false);
-            }
-            let entry = self.routes.get(&prefix);
-            let same = match (self.groups.get(&entry.group), &to) {
-                (Some(group), Some(to)) => group.set == *to,
-                (None, None) => true,
-                _ => false,
+            let to = self.accepted(prefix, family, hops.as_ref());
+            let Some((entry, first)) = self.routes.visit(&prefix, self.round) else {
+                if !added.insert(prefix) {
+                    return Err(changes);
+                }
+                if to.is_some() {
+                    parts.add(place, NONE, family, to);
+                }
+                continue;
             };
-            if !self.backoff.is_empty() && !same {
+            if !first {
+                return Err(changes);
+            }
+            if !parts.add_like_last(place, entry.group, family, to) {
+                let same = to == self.groups.get(&entry.group).map(|group| &group.set);
+                if same {
+                    if entry.have != entry.group {
+                        self.mark_route(prefix);
+                    }
+                    continue;
+                }
+                parts.add(place, entry.group, family, to);
+            }
+            if !self.backoff.is_empty() {
                 self.backoff.forget(&Subject::Route(prefix));
                 self.mark_route(prefix);
             }
-            if same {
-                if entry.have != entry.group {
-                    self.mark_route(prefix);
-                }
-                continue;
-            }
-            // Neighbours in a batch mostly go the same way: no lookup for them.
-            let again =
-                last.filter(|(from, of, at)| *from == entry.group && *of == family && parts[*at].to == to);
-            let at = again.map_or_else(
-                || {
-                    *index.entry((entry.group, family, to.clone())).or_insert_with(|| {
-                        parts.push(Part { to: to.clone(), prefixes: Vec::new() });
-                        parts.len() - 1
-                    })
-                },
-                |(_, _, at)| at,
-            );
-            last = Some((entry.group, family, at));
-            parts[at].prefixes.push(prefix);
         }
-        let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
-        index.into_iter().filter_map(|(key, at)| Some((key, parts[at].take()?))).collect()
+        for (from, parts) in parts.by_group() {
+            self.leave(from, parts, &changes);
+        }
+        Ok(())
     }
 
-    fn accepted(&mut self, prefix: IpNet, family: Family, hops: Option<NextHops>) -> Option<NextHops> {
+    /// The next hops, if the family can have them.
+    fn accepted<'a>(
+        &mut self,
+        prefix: IpNet,
+        family: Family,
+        hops: Option<&'a NextHops>,
+    ) -> Option<&'a NextHops> {
         let hops = hops.filter(|hops| !hops.is_empty());
-        let invalid = family == Family::V6
-            && hops.as_ref().is_some_and(|hops| hops.iter().any(|hop| hop.gateway.is_ipv4()));
-        if invalid {
+        if family == Family::V6 && hops.is_some_and(|hops| hops.iter().any(|hop| hop.gateway.is_ipv4())) {
             self.invalid.insert(prefix);
             return None;
         }
-        self.invalid.remove(&prefix);
+        if !self.invalid.is_empty() {
+            self.invalid.remove(&prefix);
+        }
         hops
     }
 
     /// Some or all prefixes of a group get other next hops. If all do, the group follows the largest part of them.
-    fn leave(&mut self, from: u32, parts: Vec<Part>) {
-        let leaving: usize = parts.iter().map(|part| part.prefixes.len()).sum();
-        let follows = if from != NONE && leaving == self.routes.uses(from).wanted {
-            self.part_to_follow(from, &parts)
-        } else {
-            None
-        };
+    fn leave(&mut self, from: u32, parts: Vec<Part>, changes: &[Change]) {
+        let leaving: usize = parts.iter().map(|part| part.places.len()).sum();
+        let all_leave = from != NONE && leaving == self.routes.uses(from).wanted;
+        let follows = if all_leave { self.part_to_follow(from, &parts) } else { None };
         for (at, part) in parts.into_iter().enumerate() {
+            let prefixes = part.places.iter().map(|place| changes[*place as usize].0.trunc());
             match part.to {
                 Some(set) if follows == Some(at) => self.set_group(from, set),
-                Some(set) => self.move_to(set, &part.prefixes),
+                Some(set) => self.move_to(set, part.family, prefixes),
                 None => {
-                    for prefix in part.prefixes {
-                        self.routes.edit(prefix, |entry| entry.group = NONE);
-                        self.mark_route(prefix);
+                    let goes = all_leave && follows.is_none();
+                    for prefix in prefixes {
+                        let have = self.routes.edit(prefix, |entry| entry.group = NONE).have;
+                        // If the group goes, its routes go with it.
+                        if !(goes && have == from) {
+                            self.mark_route(prefix);
+                        }
                     }
                 }
             }
@@ -118,21 +130,21 @@ impl Fib {
     fn part_to_follow(&self, from: u32, parts: &[Part]) -> Option<usize> {
         let family = self.groups.get(&from)?.family;
         let kept = parts.iter().enumerate().filter(|(_, part)| part.to.is_some());
-        let (at, part) = kept.max_by_key(|(at, part)| (part.prefixes.len(), usize::MAX - at))?;
+        let (at, part) = kept.max_by_key(|(at, part)| (part.places.len(), usize::MAX - at))?;
         let to = part.to.clone()?;
-        (part.prefixes.len() > 1 || !self.by_set.contains_key(&(family, to))).then_some(at)
+        (part.places.len() > 1 || !self.by_set.contains_key(&(family, to))).then_some(at)
     }
 
-    fn move_to(&mut self, set: NextHops, prefixes: &[IpNet]) {
-        let Some(first) = prefixes.first() else { return };
-        let family = Family::of_prefix(first);
+    fn move_to(&mut self, set: NextHops, family: Family, prefixes: impl Iterator<Item = IpNet>) {
         let existing = self.by_set.get(&(family, set.clone())).and_then(|ids| ids.first().copied());
         let Some(group) = existing.or_else(|| self.new_group(family, set)) else { return };
-        self.dirty.idle_groups.remove(&group);
+        if self.dirty.idle_groups.remove(&group) {
+            self.delete_unwanted(group);
+        }
         self.dirty.groups.insert(group);
         for prefix in prefixes {
-            self.routes.edit(*prefix, |entry| entry.group = group);
-            self.mark_route(*prefix);
+            self.routes.edit(prefix, |entry| entry.group = group);
+            self.mark_route(prefix);
         }
     }
 
@@ -214,13 +226,42 @@ impl Fib {
     }
 }
 
-/// The changes with only the last one of each prefix; as they are where no prefix stands twice, as is usual.
-pub(crate) fn latest(changes: Vec<Change>) -> Vec<Change> {
-    let mut seen: HashSet<IpNet, foldhash::fast::RandomState> =
-        HashSet::with_capacity_and_hasher(changes.len(), foldhash::fast::RandomState::default());
-    if changes.iter().all(|(prefix, _)| seen.insert(prefix.trunc())) {
-        return changes;
+impl Parts {
+    fn add(&mut self, place: u32, from: u32, family: Family, to: Option<&NextHops>) {
+        if self.add_like_last(place, from, family, to) {
+            return;
+        }
+        let at = *self.index.entry((from, family, to.cloned())).or_insert_with(|| {
+            self.parts.push(Part { family, to: to.cloned(), places: Vec::new() });
+            self.parts.len() - 1
+        });
+        self.last = Some((from, family, at));
+        self.parts[at].places.push(place);
     }
+
+    /// Adds the change if it goes the way of the last one, which was a change.
+    fn add_like_last(&mut self, place: u32, from: u32, family: Family, to: Option<&NextHops>) -> bool {
+        let like = self.last.filter(|(of, in_family, at)| {
+            *of == from && *in_family == family && self.parts[*at].to.as_ref() == to
+        });
+        if let Some((_, _, at)) = like {
+            self.parts[at].places.push(place);
+        }
+        like.is_some()
+    }
+
+    fn by_group(self) -> BTreeMap<u32, Vec<Part>> {
+        let mut parts: Vec<Option<Part>> = self.parts.into_iter().map(Some).collect();
+        let mut by_group: BTreeMap<u32, Vec<Part>> = BTreeMap::new();
+        for ((from, _, _), at) in self.index {
+            by_group.entry(from).or_default().extend(parts[at].take());
+        }
+        by_group
+    }
+}
+
+/// The changes with only the last one of each prefix.
+pub(crate) fn latest(changes: Vec<Change>) -> Vec<Change> {
     let last: BTreeMap<IpNet, Option<NextHops>> =
         changes.into_iter().map(|(prefix, hops)| (prefix.trunc(), hops)).collect();
     last.into_iter().collect()

@@ -49,6 +49,8 @@ pub struct Fib {
     fixed: Option<BTreeSet<Fixed>>,
     next_hop_id: u32,
     next_group_id: u32,
+    /// Counts batches of changes.
+    round: u32,
 
     mirror: Mirror,
     dirty: Dirty,
@@ -87,6 +89,8 @@ struct Entry {
     have: u32,
     /// Found at start and not asked for yet.
     stale: bool,
+    /// The last round of changes that named it.
+    round: u32,
 }
 
 /// No group: ids start at 1.
@@ -101,7 +105,8 @@ struct Uses {
     have: usize,
 }
 
-/// All prefixes. Entries are changed through [`edit`](Self::edit) alone, which keeps the counts true.
+/// All prefixes. Entries are changed through [`edit`](Self::edit) and [`visit`](Self::visit), which keep the counts
+/// true.
 #[derive(Debug, Default)]
 struct Routes {
     entries: HashMap<IpNet, Entry, RandomState>,
@@ -156,6 +161,7 @@ impl Fib {
             fixed: None,
             next_hop_id: HOP_IDS.start,
             next_group_id: GROUP_IDS.start,
+            round: 0,
             mirror: Mirror::default(),
             dirty: Dirty::default(),
             backoff: Backoff::default(),
@@ -311,13 +317,25 @@ impl Routes {
         self.entries.get(prefix).copied().unwrap_or_default()
     }
 
-    /// Changes an entry, which starts as neither wanted nor there, and goes again when it is neither.
-    fn edit(&mut self, prefix: IpNet, change: impl FnOnce(&mut Entry)) {
+    /// Names an entry in this round of changes, so that it is not stale any more. Returns it, and whether it is named
+    /// for the first time in this round.
+    fn visit(&mut self, prefix: &IpNet, round: u32) -> Option<(Entry, bool)> {
+        let entry = self.entries.get_mut(prefix)?;
+        let first = std::mem::replace(&mut entry.round, round) != round;
+        if std::mem::take(&mut entry.stale) {
+            self.stale -= 1;
+        }
+        Some((*entry, first))
+    }
+
+    /// Changes an entry, which starts as neither wanted nor there, and goes again when it is neither. Returns what it
+    /// was.
+    fn edit(&mut self, prefix: IpNet, change: impl FnOnce(&mut Entry)) -> Entry {
         let before = self.get(&prefix);
         let mut after = before;
         change(&mut after);
         if after == before {
-            return;
+            return before;
         }
         if after.group == NONE && after.have == NONE {
             self.entries.remove(&prefix);
@@ -326,6 +344,7 @@ impl Routes {
             self.entries.insert(prefix, after);
         }
         self.count(before, after);
+        before
     }
 
     /// Forgets the kernel's routes for which this holds, and returns their prefixes.

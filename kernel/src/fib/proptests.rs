@@ -28,6 +28,7 @@ enum Step {
     DeleteRule(usize),
     SpoilGroup(u32),
     LoseEvents,
+    Refuse(usize),
     Restart(bool),
     Settle,
 }
@@ -46,6 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4usize).prop_map(Step::DeleteRule),
         1 => (0..4u32).prop_map(|n| Step::SpoilGroup(GROUP_IDS.start + n)),
         1 => Just(Step::LoseEvents),
+        1 => (1..6usize).prop_map(Step::Refuse),
         1 => any::<bool>().prop_map(Step::Restart),
         4 => Just(Step::Settle),
     ]
@@ -140,6 +142,7 @@ impl Model {
                 }
             }
             Step::LoseEvents => world.kernel.lose_events(),
+            Step::Refuse(count) => world.kernel.refuse_next(count),
             Step::Restart(hold_stale) => {
                 let kernel = std::mem::take(&mut world.kernel);
                 *world = World::start(kernel, hold_stale);
@@ -206,6 +209,8 @@ proptest! {
         prop_assert_eq!(report.routes.wanted, model.wanted.len());
         prop_assert_eq!(report.routes.installed, model.routes().len());
         prop_assert_eq!(report.routes.installed + report.routes.waiting, report.routes.wanted);
+        // What was refused is done by now.
+        prop_assert!(!report.problems.iter().any(|problem| problem.words.contains("refused")), "{:?}", report.problems);
         // A snapshot finds nothing to do.
         world.fib.resync(world.kernel.snapshot().unwrap());
         prop_assert_eq!(world.settle(), vec![]);

@@ -84,20 +84,17 @@ impl Fib {
             return Vec::new();
         };
         // Blackhole routes sort before rules: they are there before the first rule, and until after the last one.
-        let missing = wanted.difference(&self.mirror.fixed);
-        let add =
-            missing.filter(|fixed| !self.waits(|| Subject::Fixed((*fixed).clone()))).map(
-                |fixed| match fixed {
-                    Fixed::Blackhole(family) => Request::AddBlackhole(*family),
-                    Fixed::Rule(rule) => Request::AddRule(rule.clone()),
-                },
-            );
-        let extra = self.mirror.fixed.iter().rev().filter(|fixed| !wanted.contains(fixed));
-        let delete =
-            extra.filter(|fixed| !self.waits(|| Subject::Fixed((*fixed).clone()))).map(|fixed| match fixed {
-                Fixed::Blackhole(family) => Request::DeleteBlackhole(*family),
-                Fixed::Rule(rule) => Request::DeleteRule(rule.clone()),
-            });
+        let ready = |fixed: &&Fixed| !self.waits(|| Subject::Fixed((*fixed).clone()));
+        let missing = wanted.difference(&self.mirror.fixed).filter(ready);
+        let extra = self.mirror.fixed.iter().rev().filter(|fixed| !wanted.contains(fixed)).filter(ready);
+        let add = missing.map(|fixed| match fixed {
+            Fixed::Blackhole(family) => Request::AddBlackhole(*family),
+            Fixed::Rule(rule) => Request::AddRule(rule.clone()),
+        });
+        let delete = extra.map(|fixed| match fixed {
+            Fixed::Blackhole(family) => Request::DeleteBlackhole(*family),
+            Fixed::Rule(rule) => Request::DeleteRule(rule.clone()),
+        });
         add.chain(delete).collect()
     }
 
@@ -154,11 +151,7 @@ impl Fib {
             && let Some(prefix) = self.dirty.routes.pop_first()
         {
             let entry = self.routes.get(&prefix);
-            if entry.have == entry.group {
-                self.backoff.done(&Subject::Route(prefix));
-                continue;
-            }
-            if self.waits(|| Subject::Route(prefix)) {
+            if entry.have == entry.group || self.waits(|| Subject::Route(prefix)) {
                 continue;
             }
             let installed = entry.group != NONE && self.mirror.nexthops.contains_key(&entry.group);
@@ -184,15 +177,26 @@ impl Fib {
             }
             if !self.mirror.nexthops.contains_key(&id) {
                 self.remove_group(id);
-            } else if self.waits(|| Subject::Group(id)) || (uses.have > 0 && !self.backoff.is_empty()) {
-                // Perhaps a route that could not be moved yet still uses it. The deletion of the last one, or the
-                // end of the delay, leads here again.
+            } else if self.waits(|| Subject::Group(id)) {
                 self.dirty.idle_groups.insert(id);
+            } else if uses.have > 0 && !self.backoff.is_empty() {
+                // Perhaps a route that could not be moved yet still uses it. The last route that leaves the group
+                // leads here again.
+                self.delete_unwanted(id);
             } else {
                 requests.push(Request::DeleteNexthop { id });
             }
         }
         requests
+    }
+
+    /// Marks the routes of a group that are not wanted, when the group cannot go with all of them.
+    pub(super) fn delete_unwanted(&mut self, group: u32) {
+        if self.routes.uses(group).have > 0 {
+            let entries = self.routes.entries.iter();
+            let unwanted = entries.filter(|(_, entry)| entry.group == NONE && entry.have == group);
+            self.dirty.deletions.extend(unwanted.map(|(prefix, _)| *prefix));
+        }
     }
 
     fn deletion_step(&mut self, limit: usize) -> Vec<Request> {
@@ -289,11 +293,6 @@ impl Fib {
             Request::DeleteRule(rule) => {
                 self.mirror.fixed.remove(&Fixed::Rule(rule.clone()));
             }
-        }
-        if !self.backoff.is_empty()
-            && let Some(subject) = self.subject(request)
-        {
-            self.backoff.done(&subject);
         }
     }
 
