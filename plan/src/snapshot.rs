@@ -69,8 +69,12 @@ impl Objects {
 }
 
 /// Objects of one kind by namespace and name, in that order.
+///
+/// Names are shared like the objects are, so that a copy of the table allocates no text.
 #[derive(Debug)]
-pub struct Table<T>(Arc<BTreeMap<String, BTreeMap<String, Arc<T>>>>);
+pub struct Table<T>(Arc<BTreeMap<Arc<str>, ByName<T>>>);
+
+type ByName<T> = BTreeMap<Arc<str>, Arc<T>>;
 
 impl<T> Table<T> {
     /// The object of that namespace and name.
@@ -80,13 +84,13 @@ impl<T> Table<T> {
 
     /// The objects of one namespace, by name.
     pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&str, &Arc<T>)> + use<'_, T> {
-        self.0.get(namespace).into_iter().flatten().map(|(name, object)| (name.as_str(), object))
+        self.0.get(namespace).into_iter().flatten().map(|(name, object)| (name.as_ref(), object))
     }
 
     /// Every object, with its namespace and name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Arc<T>)> {
         self.0.iter().flat_map(|(namespace, objects)| {
-            objects.iter().map(|(name, object)| (namespace.as_str(), name.as_str(), object))
+            objects.iter().map(|(name, object)| (namespace.as_ref(), name.as_ref(), object))
         })
     }
 
@@ -102,7 +106,7 @@ impl<T> Table<T> {
 
     /// Puts an object in place. Returns the one that stood there.
     pub fn insert(&mut self, namespace: String, name: String, object: Arc<T>) -> Option<Arc<T>> {
-        Arc::make_mut(&mut self.0).entry(namespace).or_default().insert(name, object)
+        Arc::make_mut(&mut self.0).entry(namespace.into()).or_default().insert(name.into(), object)
     }
 
     /// Takes an object away. Returns it if it was there.

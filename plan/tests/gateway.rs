@@ -1,0 +1,121 @@
+//! What the controller writes of VIPs.
+
+use std::net::IpAddr;
+
+use l34_crds::Kind;
+use l34_plan::gateway::{StatusPlan, decide, status};
+use l34_plan::snapshot::{NamespacedName, Object, Objects};
+use serde_json::{Value, json};
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+fn objects(items: &[(Kind, Value)]) -> Result<Objects, serde_json::Error> {
+    let mut objects = Objects::default();
+    for (kind, value) in items {
+        objects.insert(Object::deserialize(*kind, value)?);
+    }
+    Ok(objects)
+}
+
+fn gateway(name: &str, spec_addresses: &[&str], status_addresses: &[String]) -> (Kind, Value) {
+    let spec: Vec<Value> = spec_addresses.iter().map(|a| json!({"type": "IPAddress", "value": a})).collect();
+    let status: Vec<Value> = status_addresses.iter().map(|a| json!({"value": a})).collect();
+    let gateway = json!({
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": {"gatewayClassName": "l-3-4-gateway-api-poc/kpng", "listeners": [], "addresses": spec},
+        "status": {"addresses": status},
+    });
+    (Kind::Gateway, gateway)
+}
+
+fn service(name: &str, gateway: &str, addresses: &[String]) -> (Kind, Value) {
+    let labels = json!({"service.kubernetes.io/service-proxy-name": gateway});
+    let service = json!({
+        "metadata": {"name": name, "namespace": "ns", "labels": labels},
+        "spec": {"externalIPs": addresses, "ports": [{"port": 80}]},
+    });
+    (Kind::Service, service)
+}
+
+fn planned(objects: &Objects, name: &str) -> Result<StatusPlan, Box<dyn std::error::Error>> {
+    let granted = decide(objects).remove(&NamespacedName::new("ns", name)).ok_or("not ours")?;
+    Ok(status(objects.gateways.get("ns", name).ok_or("absent")?, &granted))
+}
+
+fn addresses(range: std::ops::Range<u8>) -> Vec<String> {
+    range.map(|i| format!("20.0.0.{i}")).collect()
+}
+
+fn parsed(texts: &[String]) -> Vec<IpAddr> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+#[test]
+fn the_status_lists_every_address_once_and_sorted() -> TestResult {
+    let ask = |list: &[&str]| list.iter().map(|&a| a.to_owned()).collect::<Vec<_>>();
+    let objects = objects(&[
+        gateway("gw", &["20.0.0.1"], &[]),
+        service("a", "gw", &ask(&["2000::1", "20.0.0.2"])),
+        service("b", "gw", &ask(&["20.0.0.2", "20.0.0.1", "20.0.0.1"])),
+    ])?;
+    let plan = planned(&objects, "gw")?;
+    assert_eq!(plan.addresses, parsed(&ask(&["20.0.0.1", "20.0.0.2", "2000::1"])));
+    assert_eq!(plan.granted_to["a"], parsed(&ask(&["20.0.0.2", "2000::1"])));
+    assert_eq!(plan.granted_to["b"], parsed(&ask(&["20.0.0.1", "20.0.0.2"])));
+    let reasons: Vec<_> = plan.conditions.iter().map(|c| (c.type_, c.status, c.reason)).collect();
+    assert_eq!(reasons, [("l34.gateway.api.poc/AddressesGranted", true, "Granted")]);
+    Ok(())
+}
+
+#[test]
+fn a_list_that_is_too_long_keeps_what_stands_in_it() -> TestResult {
+    // .30 to .45 stand in the status; .1 to .9 are new and sort before them.
+    let objects = objects(&[
+        gateway("gw", &[], &addresses(30..46)),
+        service("old", "gw", &addresses(30..46)),
+        service("new", "gw", &addresses(1..10)),
+    ])?;
+    let plan = planned(&objects, "gw")?;
+    assert_eq!(plan.addresses, parsed(&addresses(30..46)));
+    assert_eq!(
+        plan.granted_to["new"],
+        parsed(&addresses(1..10)),
+        "the rest reaches the router by annotation"
+    );
+    assert_eq!((plan.conditions[0].status, plan.conditions[0].reason), (true, "ListCut"));
+    Ok(())
+}
+
+#[test]
+fn what_is_not_granted_is_named_with_the_reason() -> TestResult {
+    let objects = objects(&[
+        gateway("holder", &[], &addresses(1..2)),
+        service("a", "holder", &addresses(1..2)),
+        gateway("asker", &["20.0.0.1"], &[]),
+        service("b", "asker", &addresses(1..3)),
+    ])?;
+    assert_eq!(planned(&objects, "holder")?.addresses, parsed(&addresses(1..2)));
+    let plan = planned(&objects, "asker")?;
+    assert_eq!(plan.addresses, parsed(&addresses(2..3)));
+    let words: Vec<_> =
+        plan.conditions.iter().map(|c| (c.type_, c.status, c.reason, c.message.as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            (
+                "Programmed",
+                false,
+                "AddressNotUsable",
+                "20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder"
+            ),
+            (
+                "l34.gateway.api.poc/AddressesGranted",
+                false,
+                "NotGranted",
+                "20.0.0.1 of Service ns/b is held by Gateway ns/holder; \
+                 20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder"
+            ),
+        ]
+    );
+    Ok(())
+}
