@@ -78,7 +78,27 @@ pub fn check<'a>(interfaces: impl IntoIterator<Item = &'a str>) -> Vec<Setting> 
             &[],
             "each change of a next-hop group is told route by route, which takes longer and floods listeners",
         ),
+        setting(
+            "net/ipv4/fwmark_reflect",
+            "1",
+            &[],
+            "pings to VIPs and refusals are answered by the main table, or not at all",
+        ),
+        setting(
+            "net/ipv6/fwmark_reflect",
+            "1",
+            &[],
+            "pings to VIPs and refusals are answered by the main table, or not at all",
+        ),
     ];
+    let liberal = setting(
+        "net/netfilter/nf_conntrack_tcp_be_liberal",
+        "1",
+        &[],
+        "a late packet of a connection counts as invalid and is not translated back",
+    );
+    // Not there until somebody tracks connections.
+    settings.extend(liberal.current.is_some().then_some(liberal));
     // The stricter of `all` and the interface's own counts, so both have to be right.
     for interface in std::iter::once("all").chain(interfaces) {
         // A slash would lead elsewhere; no interface has one.

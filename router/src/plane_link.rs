@@ -63,7 +63,13 @@ impl PlaneLink {
         match (self.mode, &self.handle) {
             (Some(Mode::Services), Some(handle)) => {
                 let status = handle.status();
-                wanted.iter().filter(|vip| status.vips.contains_key(vip)).copied().collect()
+                // In place with an endpoint; one that is announced without any has none to wait for.
+                let serves = |vip: &IpAddr| {
+                    self.wanted.services_of(*vip).any(|(_, entry)| !entry.endpoints.is_empty())
+                };
+                let in_place =
+                    |vip: &&IpAddr| status.vips.get(*vip).is_some_and(|s| s.services > 0 || !serves(vip));
+                wanted.iter().filter(in_place).copied().collect()
             }
             (Some(Mode::Services), None) => BTreeSet::new(),
             _ => wanted.clone(),
@@ -109,6 +115,8 @@ impl PlaneLink {
         if let Some(handle) = &self.handle
             && *self.wanted != snapshot
         {
+            let before = self.wanted.problems();
+            snapshot.problems().difference(&before).for_each(|problem| warn!("data plane: {problem}"));
             self.wanted = Arc::new(snapshot);
             handle.apply(self.wanted.clone());
         }
