@@ -25,6 +25,7 @@ use crate::duration::GoDuration;
     kind = "GatewayRouter",
     plural = "gatewayrouters",
     namespaced,
+    doc = "An external router that the gateway pods of one Gateway reach by BGP or by a static default route.",
     status = "GatewayRouterStatus",
     shortname = "gwr",
     category = "gateway-api",
@@ -236,7 +237,7 @@ pub struct FailingPod {
     pub reason: Option<String>,
 }
 
-const DURATION: &str = "self.matches('^(0|([0-9]+([.][0-9]*)?(h|m|s|ms|us|µs|μs|ns))+)$')";
+const DURATION: &str = "self.matches('^(0|(([0-9]+([.][0-9]*)?|[.][0-9]+)(h|m|s|ms|us|µs|μs|ns))+)$')";
 const HOLD_TIME: &str = "duration(self) == duration('0s') || (duration(self) >= duration('3s') \
     && duration(self) <= duration('65535s') && duration(string(duration(self).getSeconds()) + 's') == duration(self))";
 const WHOLE_MILLISECONDS: &str = "duration(self) >= duration('1ms') && duration(self) <= duration('4294s') \

@@ -35,6 +35,7 @@ fn what_works_is_accepted() -> TestResult {
         bgp("holdTime: '0'"),
         bgp("holdTime: 0s"),
         bgp("holdTime: 3000ms"),
+        bgp("holdTime: .1m"),
         bgp("bfd: {switch: true, minTx: 300ms, minRx: 0.3s, multiplier: 5}"),
         bgp("auth: {keyName: password, keySource: bgp-key}"),
     ] {
