@@ -15,6 +15,8 @@ use crate::{BLACKHOLE_TABLE, HOP_IDS, TABLE};
 mod decode;
 mod encode;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod uapi;
 mod wire;
 

@@ -14,7 +14,7 @@ use l34_kernel::{
     GROUP_IDS, HOP_IDS, Handle, LinkView, LockError, NamespaceLock, NextHop, NextHops, Options, Report,
     RuleMode, StartError, Wanted, spawn, sysctl,
 };
-use namespace::{add_addresses, add_interface, in_namespace, ip};
+use namespace::{add_addresses, add_interface, in_namespace, ip, ip_batch};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -231,6 +231,36 @@ fn a_next_hop_that_the_kernel_refuses_is_named_and_works_once_its_address_is_the
         eventually("both are installed", || router.report().routes.installed == 2);
         assert_eq!(router.report().problems, []);
     });
+}
+
+#[test]
+fn a_listener_that_was_overrun_looks_at_everything_again() {
+    in_namespace(|| {
+        let router = Router::with_routes(ROUTES);
+        let before = state();
+        {
+            // The kernel thread stands still in its callback while others change more than fits into its buffer.
+            let _still = router.links.lock().unwrap();
+            ip("addr add 192.0.2.1/32 dev net3");
+            let routes = |verb: &str| -> String {
+                (0..40_000)
+                    .map(|n| format!("route {verb} 30.{}.{}.0/24 dev lo table 77\n", n / 256, n % 256))
+                    .collect()
+            };
+            ip_batch(&(routes("add") + &routes("del")));
+            ip("nexthop flush proto 196");
+            ip("rule del priority 100");
+            assert!(dropped_notifications(), "the listener was not overrun");
+        }
+        eventually("all is back", || state() == before);
+    });
+}
+
+/// True when a netlink socket of this network namespace has lost messages.
+fn dropped_notifications() -> bool {
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+    let mut drops = sockets.lines().skip(1).filter_map(|line| line.split_whitespace().nth(8));
+    drops.any(|count| count != "0")
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A network namespace of a test's own: it belongs to the test's thread and vanishes with it.
 
+use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 
 /// Runs the test in a new network namespace with three interfaces `net1` to `net3`. `netN` has 10.0.N.254/24 and
@@ -46,4 +47,13 @@ pub(crate) fn ip(arguments: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() || said.contains("FIB table does not exist"), "ip {arguments}: {said}");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs many commands of `ip` at once.
+pub(crate) fn ip_batch(commands: &str) {
+    let mut child = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().expect("ip runs");
+    let mut input = child.stdin.take().expect("the input is a pipe");
+    input.write_all(commands.as_bytes()).expect("ip reads its commands");
+    drop(input);
+    assert!(child.wait().expect("ip ends").success(), "ip -batch");
 }
