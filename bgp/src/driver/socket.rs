@@ -42,6 +42,8 @@ pub(super) fn for_listen(listener: &Listener) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     bind_device(&socket, listener.interface.as_deref())?;
+    // The kernel answers calls with the listener's TTL, and a peer with GTSM takes no other.
+    set_ttl(&socket, listener.ipv6, Ttl::Multihop(255), false)?;
     let any: IpAddr = if listener.ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     socket.bind(&SocketAddr::new(any, listener.port).into())?;
     Ok(socket)
@@ -147,7 +149,8 @@ fn set_ttl_raw(fd: RawFd, ipv6: bool, ttl: Ttl, ibgp: bool) -> io::Result<()> {
         (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_MINTTL)
     };
     match ttl {
-        Ttl::Direct if ibgp => Ok(()),
+        // The system's own.
+        Ttl::Direct if ibgp => set_option(fd, level, out, &(-1 as libc::c_int)),
         Ttl::Direct => set_option(fd, level, out, &libc::c_int::from(1_u8)),
         Ttl::Multihop(hops) => set_option(fd, level, out, &libc::c_int::from(hops.max(1))),
         Ttl::Security(hops) => {
