@@ -1,0 +1,136 @@
+//! Two drivers on a veth pair between network namespaces of their own. Needs root; without it the tests say so and
+//! pass.
+
+#![cfg(feature = "driver")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod end;
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use end::{Pair, net, wait};
+use l34_bgp::State;
+use l34_bgp::config::{GracefulRestart, Md5Key, PeerConfig, Ttl};
+use l34_bgp::net::Family;
+use l34_bgp::speaker::EventKind;
+
+#[test]
+fn routes_of_both_families_arrive_and_leave_and_a_shutdown_says_why() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    pair.start(|_| {});
+    pair.up();
+    let (one, two) = (&mut pair.one, &mut pair.two);
+    one.originate(&["20.0.0.1/32", "2001:db8:20::1/128"]);
+    for prefix in ["20.0.0.1/32", "2001:db8:20::1/128"] {
+        let family_next_hop: IpAddr =
+            if prefix.contains(':') { "2001:db8::1" } else { "192.0.2.1" }.parse().unwrap();
+        let paths = two.forwarding(net(prefix));
+        assert_eq!(paths.iter().map(|path| path.next_hop).collect::<Vec<_>>(), [family_next_hop]);
+    }
+    assert!(wait(one.handle().flushed(Duration::from_secs(5))).unwrap());
+    one.originate(&["20.0.0.1/32"]);
+    assert_eq!(two.forwarding(net("2001:db8:20::1/128")), []);
+    let view = one.peer();
+    assert_eq!((view.state, view.sessions), (State::Established, 1));
+    one.shutdown("node maintenance");
+    let told = two.event(EventKind::Down);
+    assert!(told.contains(r#"Administrative Shutdown, "node maintenance""#), "{told}");
+    assert_eq!(two.forwarding(net("20.0.0.1/32")), [], "its routes are gone");
+}
+
+#[test]
+fn a_dropped_handle_closes_without_a_word_and_the_routes_stay() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    pair.start(|config| config.graceful_restart = Some(GracefulRestart::default()));
+    pair.up();
+    pair.one.originate(&["20.0.0.1/32"]);
+    pair.two.forwarding(net("20.0.0.1/32"));
+    pair.one.drop_handle();
+    let told = pair.two.event(EventKind::Down);
+    assert!(told.ends_with("its routes are kept for 120 s (graceful restart)"), "{told}");
+    let route = wait(pair.two.handle().route(net("20.0.0.1/32"))).unwrap().unwrap();
+    assert!(route.paths[0].stale);
+}
+
+#[test]
+fn md5_keys_must_match_and_may_change_under_a_session() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    let key = |text: &str| Some(Md5Key::new(text.as_bytes()).unwrap());
+    pair.start(|config| (config.md5, config.hold_time_s) = (key("first"), 3));
+    pair.up();
+    pair.one.change(|config| config.md5 = key("second"));
+    pair.two.change(|config| config.md5 = key("second"));
+    pair.one.originate(&["20.0.0.1/32"]);
+    assert_eq!(pair.two.forwarding(net("20.0.0.1/32")).len(), 1);
+    assert_eq!((pair.one.peer().sessions, pair.two.peer().sessions), (1, 1), "the session has not noticed");
+    pair.two.change(|config| config.md5 = key("wrong"));
+    pair.one.event(EventKind::Down);
+    let told = pair.one.event(EventKind::Failed);
+    assert!(told.contains("no answer"), "{told}");
+    pair.one.change(|config| config.md5 = key("wrong"));
+    pair.up();
+    pair.two.change(|config| config.md5 = None);
+    let told = pair.one.event(EventKind::Down);
+    assert!(!told.is_empty());
+    assert_eq!(pair.two.peer().sessions, 2, "nobody comes in without the key");
+}
+
+#[test]
+fn a_listener_follows_its_interface_even_when_that_is_made_anew() {
+    let Some(mut pair) = Pair::new() else { return };
+    // The second side only listens, on an interface that is not there yet.
+    pair.two.passive = true;
+    pair.bind_to_interface();
+    pair.start(|config| config.hold_time_s = 3);
+    let waiting = pair.two.peer().waiting.unwrap();
+    assert!(waiting.contains("interface bgp0 does not exist"), "{waiting}");
+    for _ in 0..2 {
+        pair.link();
+        pair.up();
+        assert_eq!(pair.two.peer().waiting, None);
+        pair.one.namespace.ip("link del bgp0");
+        pair.one.event(EventKind::Down);
+        pair.two.event(EventKind::Down);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_shown_and_tried_again() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    pair.two.passive = true;
+    let taken = pair.two.namespace.run(|| TcpListener::bind(SocketAddr::from(([0; 4], 179))).unwrap());
+    pair.start(|_| {});
+    let waiting = pair.two.peer().waiting.unwrap();
+    assert_eq!(waiting, "cannot listen on port 179: the port is taken by another process");
+    drop(taken);
+    pair.up();
+}
+
+#[test]
+fn link_local_peers_with_gtsm_come_up_over_their_interface() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    pair.bind_to_interface();
+    pair.over_link_local();
+    pair.start(|config| config.ttl = Ttl::Security(1));
+    pair.up();
+    pair.one.originate(&["2001:db8:20::1/128"]);
+    let paths = pair.two.forwarding(net("2001:db8:20::1/128"));
+    assert_eq!(paths[0].next_hop, "fe80::1".parse::<IpAddr>().unwrap());
+    assert_eq!(paths[0].interface.as_deref(), Some("bgp0"));
+}
+
+/// The usual peer: both families, own address as next hop in each.
+fn config(number: u8) -> PeerConfig {
+    PeerConfig {
+        families: Family::ALL.into_iter().collect(),
+        next_hop_v6: Some(format!("2001:db8::{number}").parse().unwrap()),
+        graceful_restart: None,
+        ..PeerConfig::new(65000 + u32::from(number), 65003 - u32::from(number))
+    }
+}
