@@ -123,7 +123,9 @@ impl Network {
             let admin = lab.file(&format!("{name}.sock"));
             let log = lab.file(&format!("{name}.log"));
             let (folder, socket) = (self.manifests.display().to_string(), admin.display().to_string());
+            // Nothing answers on the VIPs here, so they are announced without targets.
             let args = ["run", "--manifests", &folder, "--gateway", self.is.gateway, "--admin", &socket];
+            let args = [&args[..], &["--dataplane", "none"]].concat();
             let process = Process::start(&host.netns, &router_binary(), &args, &log);
             self.gateways.push(Gateway { host, process, admin });
         }
