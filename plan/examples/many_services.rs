@@ -1,5 +1,6 @@
 //! What a plan costs with many Services: `cargo run --profile fast -p l34-plan --example many_services`.
-//! CPU time, which other programs on the machine disturb least; the median of 21 plans.
+//! CPU time, which other programs on the machine disturb least; the mean of many plans, because the kernel
+//! counts it in ticks.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -30,22 +31,23 @@ fn measure(objects: &Objects, view: View, what: &str) -> Result<(), Box<dyn Erro
         local_addresses: BTreeSet::new(),
         seen: BTreeSet::new(),
     };
-    let mut last = plan(objects, &me);
-    let mut times = Vec::new();
-    for _ in 0..21 {
+    let first = plan(objects, &me);
+    let (mut planning, mut comparing) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..ROUNDS {
         let start = cpu_time()?;
-        let intent = plan(objects, &me);
+        let intents: [_; PLANS as usize] = std::array::from_fn(|_| plan(objects, &me));
         let planned = cpu_time()?;
-        assert!(intent == last);
-        let compared = cpu_time()?;
-        last = intent;
-        times.push((planned - start, compared - planned));
+        assert!(intents.iter().all(|intent| *intent == first));
+        comparing += cpu_time()? - planned;
+        planning += planned - start;
     }
-    times.sort();
-    let (planned, compared) = times[times.len() / 2];
-    println!("{what}: {planned:?} to plan, {compared:?} to compare, {} VIPs", last.vips.len());
+    let (planning, comparing) = (planning / (ROUNDS * PLANS), comparing / (ROUNDS * PLANS));
+    println!("{what}: {planning:?} to plan, {comparing:?} to compare, {} VIPs", first.vips.len());
     Ok(())
 }
+
+const ROUNDS: u32 = 10;
+const PLANS: u32 = 5;
 
 /// What this thread has had of a processor so far.
 fn cpu_time() -> Result<Duration, Box<dyn Error>> {
