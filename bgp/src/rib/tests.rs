@@ -151,7 +151,7 @@ fn address(peer: usize) -> IpAddr {
 }
 
 fn interface(peer: usize) -> Option<String> {
-    (peer % 2 == 0).then(|| "vlan1".into())
+    peer.is_multiple_of(2).then(|| "vlan1".into())
 }
 
 fn import(variant: u8) -> Import {
@@ -173,7 +173,7 @@ fn import(variant: u8) -> Import {
         local_as: LOCAL_AS,
         allow_own_as: variant / 6 % 2,
         on_link: (variant % 2 == 1).then(|| Arc::from(on_link)),
-        honor_graceful_shutdown: variant % 5 != 0,
+        honor_graceful_shutdown: !variant.is_multiple_of(5),
     }
 }
 

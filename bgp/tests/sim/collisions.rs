@@ -10,7 +10,7 @@ use crate::for_seeds;
 use crate::world::World;
 
 /// Two hosts that both call at once; `restart`: with graceful restart, where a new connection may mean a restart.
-fn two(seed: u64, delay: Duration, restart: bool) -> World {
+pub(crate) fn two(seed: u64, delay: Duration, restart: bool) -> World {
     let mut world = World::new(seed, delay);
     for (at, other) in [(0, 1), (1, 0)] {
         let host = world.host(Ipv4Addr::new(10, 0, 0, at as u8 + 1).into());

@@ -51,7 +51,7 @@ fn peer_config(world: &mut World, at: usize, of: usize) -> PeerConfig {
 fn originate(world: &mut World) -> Arc<BTreeMap<IpNet, Originate>> {
     let rng = &mut world.rng;
     let net = |n: u8| {
-        let addr = if n % 3 == 0 {
+        let addr = if n.is_multiple_of(3) {
             IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)])
         } else {
             IpAddr::from([20, 0, 0, n])
@@ -59,7 +59,8 @@ fn originate(world: &mut World) -> Arc<BTreeMap<IpNet, Originate>> {
         IpNet::from(addr)
     };
     let value = |med: u32| Originate { med: Some(med), ..Originate::default() };
-    Arc::new((0..20).filter_map(|n| rng.bool().then(|| (net(n), value(rng.u32(0..2))))).collect())
+    let chosen: Vec<u8> = (0..20).filter(|_| rng.bool()).collect();
+    Arc::new(chosen.into_iter().map(|n| (net(n), value(rng.u32(0..2)))).collect())
 }
 
 fn mesh(seed: u64) -> World {

@@ -7,6 +7,7 @@
 
 mod collisions;
 mod faults;
+mod sessions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

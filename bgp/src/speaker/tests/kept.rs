@@ -139,6 +139,8 @@ fn a_restarting_peer_that_is_removed_or_reset_leaves_nothing() {
 
 /// A way a session can end.
 type End = fn(&mut Lab, ConnId);
+/// What ends it; the reason we give; without RFC 8538: routes kept; with it: routes kept, and a Hard Reset.
+type Ending = (&'static str, End, Option<Reason>, bool, bool, bool);
 
 #[test]
 fn which_ends_keep_routes_and_which_are_a_hard_reset() {
@@ -169,9 +171,8 @@ fn which_ends_keep_routes_and_which_are_a_hard_reset() {
         lab.say(conn, &Message::Notification(Notification::hard_reset(&inner)));
     };
     let (shut, change) = (Reason::ADMINISTRATIVE_SHUTDOWN, Reason::OTHER_CONFIGURATION_CHANGE);
-    // What ends it; the reason we give; without RFC 8538: routes kept; with it: routes kept, and a Hard Reset.
     #[rustfmt::skip]
-    let rows: [(&str, End, Option<Reason>, bool, bool, bool); 11] = [
+    let rows: [Ending; 11] = [
         ("shutdown", shutdown, Some(shut), false, false, true),
         ("BFD", bfd, Some(Reason::BFD_DOWN), false, false, true),
         ("blocked", blocked, Some(shut), false, false, true),
