@@ -91,6 +91,7 @@ impl Speaker {
             self.end_connections(no, &Reason::PEER_DECONFIGURED.into(), now);
             self.forget_routes(no);
             self.timers.cancel(Timer::Retry(no));
+            self.timers.cancel(Timer::Settled(no));
             if let Some(awaited) = &mut self.awaited {
                 awaited.remove(&no);
             }

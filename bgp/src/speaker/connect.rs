@@ -151,7 +151,7 @@ impl Speaker {
         let Some(no) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
         let Some(peer) = self.peers.get(&no) else { return };
         // A peer that has known this speaker lost a connection, and no forwarding state is lost with that.
-        let known = peer.sessions > 0;
+        let known = peer.sessions > 0 && !self.own.restarting;
         let own =
             Own { forwarding: if known { peer.config.families } else { self.own.forwarding }, ..self.own };
         let mut message = Vec::new();

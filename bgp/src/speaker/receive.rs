@@ -267,6 +267,8 @@ impl Speaker {
         for nlri in update.unreachable() {
             self.rib.withdraw(idx, nlri.family(), nlri.iter());
         }
+        // RFC 4456 section 8: a route of ours that a reflector sent back.
+        let reflected = ibgp && update.attrs.originator_id() == Some(self.own.router_id);
         let mut fault = update.faults.first().map(ToString::to_string);
         let mut runs = update.reachable().peekable();
         let mut copy: Option<AttrBuf> = None;
@@ -280,6 +282,8 @@ impl Speaker {
             };
             if let Some(refused) = refused {
                 fault.get_or_insert_with(|| refused.to_owned());
+            }
+            if refused.is_some() || reflected {
                 self.rib.withdraw(idx, nlri.family(), nlri.iter());
                 continue;
             }

@@ -125,6 +125,20 @@ fn routes_that_cannot_be_right_are_not_used() {
 }
 
 #[test]
+fn our_own_route_that_a_reflector_sends_back_is_left_out_without_a_word() {
+    let mut open = open();
+    (open.asn, open.capabilities[3]) = (OWN_AS as u16, Capability::FourOctetAs(OWN_AS));
+    let (mut lab, conn) = Lab::established_with(PeerConfig::new(OWN_AS, OWN_AS), &open);
+    let mut attrs = AttrBuf::local(NextHop::V4(PEER));
+    attrs.set_local_pref(Some(100));
+    lab.announce(conn, &attrs, &["10.1.0.0/16"]);
+    attrs.set(crate::attrs::flag::OPTIONAL, crate::attrs::code::ORIGINATOR_ID, &OWN_ID.octets());
+    lab.announce(conn, &attrs, &["10.1.0.0/16"]);
+    assert!(lab.route("10.1.0.0/16").is_none());
+    assert_eq!((lab.view().faulty_updates, lab.told(EventKind::Warning).len()), (0, 0));
+}
+
+#[test]
 fn a_next_hop_off_link_is_shown_and_comes_and_goes_with_the_link() {
     let on_link = |text: &str| Some(Arc::from([net(text)]));
     let config = PeerConfig { on_link: on_link("192.0.2.0/24"), ..config() };
