@@ -174,6 +174,11 @@ pub struct BfdSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 255))]
     pub multiplier: Option<i32>,
+
+    /// BGP does not connect before BFD is Up. Default false. Not for routers such as bird with dynamic neighbours,
+    /// which start BFD only after BGP has connected: both would wait for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
 }
 
 /// Where the TCP MD5 key lies.

@@ -112,7 +112,7 @@ impl App {
 
     /// A BFD session has changed its state. A neighbour whose operator switched BFD off is not known to be lost
     /// (RFC 5882 section 4.2).
-    pub(crate) fn bfd_changed(&mut self, key: SessionKey, change: &Change) {
+    pub(crate) fn bfd_changed(&mut self, key: SessionKey, change: &Change) -> Option<Config> {
         let was_up = self.bfd_up.contains(&key);
         if change.state == State::Up {
             self.set_lost(&key, false);
@@ -125,6 +125,7 @@ impl App {
             self.bfd_up.remove(&key);
         }
         self.reground();
+        self.reconfigure()
     }
 
     fn set_lost(&mut self, key: &SessionKey, lost: bool) {
@@ -204,6 +205,7 @@ impl App {
         let config = translate::speaker(
             intent,
             &self.interfaces,
+            &self.bfd_up,
             self.router_id,
             &self.announced,
             &mut self.originate,

@@ -139,15 +139,13 @@ impl PlaneLink {
 fn snapshot(intent: &Intent) -> Snapshot {
     let held = intent.vips.iter().filter(|(_, vip)| match &vip.decision {
         Decision::Announce => true,
-        Decision::Withhold(why) => matches!(why, Withheld::NoEndpoint { .. }),
+        Decision::Withhold(why) => matches!(why, Withheld::NoEndpoint { .. } | Withheld::NothingSeen),
     });
     let peers = intent.peers.iter().map(|peer| &peer.interface);
     let outside = peers.chain(intent.statics.iter().map(|route| &route.interface));
-    Snapshot {
-        vips: held.map(|(vip, _)| *vip).collect(),
-        outside: outside.cloned().collect(),
-        services: intent.services.iter().map(entry).collect::<BTreeMap<_, _>>(),
-    }
+    let vips: BTreeSet<IpAddr> = held.map(|(vip, _)| *vip).collect();
+    let services = intent.services.iter().filter(|service| vips.contains(&service.vip)).map(entry);
+    Snapshot { services: services.collect(), outside: outside.cloned().collect(), vips }
 }
 
 fn entry(service: &ServiceEntry) -> (ServiceKey, Entry) {

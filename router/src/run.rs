@@ -141,8 +141,7 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
             _ = inlets.interrupt.recv() => return,
             Some(event) = inlets.bfd_events.recv() => {
                 log_bfd(&event);
-                app.borrow_mut().bfd_changed(event.key, &event.change);
-                None
+                app.borrow_mut().bfd_changed(event.key, &event.change)
             }
             Some(changes) = inlets.routes.recv() => {
                 app.borrow_mut().routes_changed(changes);

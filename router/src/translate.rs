@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use l34_bfd::SessionConfig;
+use l34_bfd::{SessionConfig, SessionKey};
 use l34_bgp::config::{Config, Md5Key, Originate, PeerConfig, PeerKey};
 use l34_bgp::net::Family;
 use l34_kernel::LinkView;
@@ -20,6 +20,7 @@ pub(crate) type Interfaces = BTreeMap<String, LinkView>;
 pub(crate) fn speaker(
     intent: &Intent,
     interfaces: &Interfaces,
+    bfd_up: &BTreeSet<SessionKey>,
     router_id: Option<Ipv4Addr>,
     announced: &BTreeSet<IpAddr>,
     originate: &mut Arc<BTreeMap<IpNet, Originate>>,
@@ -32,7 +33,7 @@ pub(crate) fn speaker(
     }
     Config {
         router_id,
-        peers: intent.peers.iter().map(|peer| (key(peer), config(peer, interfaces))).collect(),
+        peers: intent.peers.iter().map(|peer| (key(peer), config(peer, interfaces, bfd_up))).collect(),
         originate: originate.clone(),
         ..Config::default()
     }
@@ -43,13 +44,16 @@ pub(crate) fn key(peer: &PeerIntent) -> PeerKey {
     PeerKey { address: peer.address, interface: Some(peer.interface.clone()), local_port: peer.local_port }
 }
 
-fn config(peer: &PeerIntent, interfaces: &Interfaces) -> PeerConfig {
+fn config(peer: &PeerIntent, interfaces: &Interfaces, bfd_up: &BTreeSet<SessionKey>) -> PeerConfig {
     let family = if peer.address.is_ipv6() { Family::Ipv6Unicast } else { Family::Ipv4Unicast };
     // The plan keeps a peer with an unusable key blocked; should one get here, it stays down as well.
     let (md5, blocked) = match peer.md5.as_ref().map(|key| Md5Key::new(key.bytes())).transpose() {
         Ok(md5) => (md5, None),
         Err(error) => (None, Some(error.to_string())),
     };
+    let path = SessionKey { remote: peer.address, interface: peer.interface.clone() };
+    let waits = peer.bfd.is_some_and(|bfd| bfd.strict) && !bfd_up.contains(&path);
+    let blocked = blocked.or_else(|| waits.then(|| "waits for BFD to be Up (strict)".to_owned()));
     let link = interfaces.get(&peer.interface);
     PeerConfig {
         name: peer.router.to_string(),
@@ -97,7 +101,7 @@ pub(crate) fn bfd(intent: &Intent) -> Vec<SessionConfig> {
                 detect_mult: NonZeroU8::new(bfd.multiplier)?,
                 passive: false,
             };
-            let key = l34_bfd::SessionKey { remote, interface: interface.to_owned() };
+            let key = SessionKey { remote, interface: interface.to_owned() };
             Some(SessionConfig { key, local: None, config })
         })
         .collect()

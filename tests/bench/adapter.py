@@ -71,7 +71,7 @@ class L34Router(adapters.Dut):
                    for src, i, ip, asn in self.peers(cfg)]
         self.put("gateway", [self.GATEWAY] + routers)
         self.put("services", [self.service(f"base-{n}", v.split("/")[0]) for n, v in enumerate(cfg["vips"])])
-        self.spawn(str(BIN / "l34-router"), "run", "--manifests", str(self.folder), "--gateway", "bench", "--fib", "none",
+        self.spawn(str(BIN / "l34-router"), "run", "--manifests", str(self.folder), "--gateway", "bench", "--fib", "none", "--dataplane", "none",
                    "--admin", str(self.dir / "admin.sock"), wrap=False)
 
     def vip(self, net, add):

@@ -129,10 +129,9 @@ impl Speaker {
         if effect.reset || effect.recount || effect.blocked {
             peer.held = None;
         }
-        if effect.blocked
-            && let Some(why) = peer.config.blocked.clone()
-        {
-            self.end_connections(no, &Notification::admin_shutdown(&why), now);
+        if effect.blocked && peer.config.blocked.is_some() {
+            // The reason is for our own people: it may name what the peer should not know.
+            self.end_connections(no, &Reason::ADMINISTRATIVE_SHUTDOWN.into(), now);
             self.forget_routes(no);
             self.timers.cancel(Timer::Retry(no));
             if let Some(awaited) = &mut self.awaited {

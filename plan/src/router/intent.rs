@@ -49,6 +49,7 @@ impl Intent {
                 min_tx: session.min_tx.min(bfd.min_tx),
                 min_rx: session.min_rx.min(bfd.min_rx),
                 multiplier: session.multiplier.min(bfd.multiplier),
+                strict: session.strict || bfd.strict,
             };
         }
         sessions
@@ -125,6 +126,9 @@ pub struct BfdIntent {
     pub min_rx: Duration,
     /// Detect Mult, not 0.
     pub multiplier: u8,
+    /// BGP waits for the session to be Up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 /// A TCP MD5 key, 1 to 80 bytes. It is never printed, logged or serialized.

@@ -165,6 +165,7 @@ fn bfd(spec: Option<&BfdSpec>, fields: &BfdFields) -> Result<Option<BfdIntent>, 
                 return Err(Unusable::new(fields.multiplier, words));
             }
         },
+        strict: spec.strict.unwrap_or(false),
     }))
 }
 
