@@ -21,7 +21,7 @@ use tokio::task::LocalSet;
 
 use crate::fsm::connection::ConnId;
 use crate::rib::ForwardingPath;
-use crate::speaker::{self, Action, Event, Listener, Speaker};
+use crate::speaker::{self, Action, Event, EventKind, Listener, Speaker};
 use connection::Link;
 use handle::Command;
 pub use handle::{Handle, Stopped};
@@ -39,7 +39,8 @@ pub type ForwardingChange = (IpNet, Vec<ForwardingPath>);
 pub struct Options {
     /// The speaker's own options.
     pub speaker: speaker::Options,
-    /// Gets every event, on the speaker's thread: it should be quick.
+    /// Gets every event, on the speaker's thread: it should be quick. [`EventKind::Converged`] comes after all changes of
+    /// forwarding that belong to it.
     pub on_event: Box<dyn FnMut(Event) + Send>,
     /// Gets the changes of forwarding, in order, with `speaker.track_forwarding`. While the channel is full, changes
     /// wait in the RIB, where a later one for the same prefix takes the place of an earlier one.
@@ -69,6 +70,8 @@ struct Driver {
     forwarding: Option<mpsc::Sender<Vec<ForwardingChange>>>,
     /// A task waits for room in the forwarding channel.
     forwarding_waits: Cell<bool>,
+    /// [`EventKind::Converged`], to be told after the forwarding changes before it.
+    converged: Cell<Option<Event>>,
     /// The deadline the main loop sleeps for.
     armed: Cell<Option<Instant>>,
     /// Wakes the main loop for an earlier deadline.
@@ -92,6 +95,7 @@ async fn run(options: Options, mut inbox: mpsc::Receiver<Command>) {
         on_event: RefCell::new(options.on_event),
         forwarding: options.forwarding,
         forwarding_waits: Cell::new(false),
+        converged: Cell::new(None),
         armed: Cell::new(None),
         rearm: Notify::new(),
         closing: Cell::new(0),
@@ -146,7 +150,11 @@ fn pump(driver: &Rc<Driver>) {
     loop {
         let event = driver.speaker.borrow_mut().poll_event();
         let Some(event) = event else { break };
-        (driver.on_event.borrow_mut())(event);
+        if event.kind == EventKind::Converged {
+            driver.converged.set(Some(event));
+        } else {
+            (driver.on_event.borrow_mut())(event);
+        }
     }
     forward(driver);
     let deadline = driver.speaker.borrow().poll_timeout();
@@ -160,13 +168,23 @@ fn pump(driver: &Rc<Driver>) {
     }
 }
 
-/// Hands forwarding changes over while there is room for them.
+/// Hands forwarding changes over, and tells after the last one that routes are complete: who hears it deletes what he
+/// found and was not told of.
 fn forward(driver: &Rc<Driver>) {
-    let Some(sender) = &driver.forwarding else { return };
+    if hand_over(driver)
+        && let Some(event) = driver.converged.take()
+    {
+        (driver.on_event.borrow_mut())(event);
+    }
+}
+
+/// Hands forwarding changes over while there is room for them; whether none is left.
+fn hand_over(driver: &Rc<Driver>) -> bool {
+    let Some(sender) = &driver.forwarding else { return true };
     while !driver.forwarding_waits.get() {
         let Ok(permit) = sender.try_reserve() else {
             if sender.is_closed() {
-                return;
+                return true;
             }
             driver.forwarding_waits.set(true);
             let (driver, sender) = (driver.clone(), sender.clone());
@@ -175,13 +193,14 @@ fn forward(driver: &Rc<Driver>) {
                 driver.forwarding_waits.set(!room);
                 forward(&driver);
             });
-            return;
+            return false;
         };
         let mut speaker = driver.speaker.borrow_mut();
         let batch: Vec<_> = std::iter::from_fn(|| speaker.poll_forwarding()).take(FORWARDING_BATCH).collect();
         if batch.is_empty() {
-            return;
+            return true;
         }
         permit.send(batch);
     }
+    false
 }

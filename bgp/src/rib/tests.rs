@@ -565,6 +565,10 @@ impl World {
 
     /// What the kernel would have been told is what the selection says.
     fn check_forwarding(&mut self) {
+        if self.deferring {
+            assert_eq!(self.rib.next_forwarding_change(), None);
+            return;
+        }
         while let Some((net, paths)) = self.rib.next_forwarding_change() {
             self.forwarding.insert(net, paths);
         }

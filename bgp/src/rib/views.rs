@@ -94,8 +94,12 @@ pub struct ForwardingPath {
 
 impl Rib {
     /// The next prefix whose forwarding may have changed, with the paths that now carry its traffic. None of them
-    /// means: no learned route (left). Prefixes that originate here have none.
+    /// means: no learned route (left). Prefixes that originate here have none. While deferring there are no changes:
+    /// what an earlier process left in place goes on forwarding.
     pub(crate) fn next_forwarding_change(&mut self) -> Option<(IpNet, Vec<ForwardingPath>)> {
+        if self.shared.deferring {
+            return None;
+        }
         next_change(&mut self.v4, &self.shared).or_else(|| next_change(&mut self.v6, &self.shared))
     }
 
