@@ -61,7 +61,7 @@ impl Fib {
         if self.on_link != on_link {
             touched.extend(self.learned.keys());
         }
-        if self.on_link != on_link || self.statics != statics {
+        if self.statics != statics || (self.on_link != on_link && !statics.is_empty()) {
             touched.extend(defaults());
         }
         (self.statics, self.on_link, self.own_vips) = (statics, on_link, own_vips);
