@@ -50,7 +50,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PATH")]
     pub(crate) admin: Option<PathBuf>,
     /// BGP Identifier; derived from the addresses of the peers' interfaces by default.
-    #[arg(long, value_name = "IPV4")]
+    #[arg(long, value_name = "IPV4", value_parser = router_id)]
     pub(crate) router_id: Option<Ipv4Addr>,
     /// How long peers get to look for another way, after the graceful shutdown community and again after the
     /// withdraws, before the sessions end.
@@ -141,4 +141,13 @@ pub(crate) enum Output {
 
 fn duration(text: &str) -> Result<Duration, String> {
     l34_crds::GoDuration::from(text).value().map_err(|error| error.to_string())
+}
+
+/// RFC 6286 section 2.1: an identifier of 0 identifies nobody.
+fn router_id(text: &str) -> Result<Ipv4Addr, String> {
+    match text.parse() {
+        Ok(Ipv4Addr::UNSPECIFIED) => Err("0.0.0.0 identifies nobody".into()),
+        Ok(id) => Ok(id),
+        Err(_) => Err("not four numbers as in 192.0.2.1".into()),
+    }
 }

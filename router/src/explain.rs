@@ -193,7 +193,7 @@ fn session_lines(view: &l34_bgp::speaker::PeerView) -> Vec<String> {
             }
         }
         None => {
-            lines.push(format!("The session is {}, and has been up {} times.", view.state, view.sessions));
+            lines.push(format!("The session is {}; times that it was up: {}.", view.state, view.sessions));
             lines.extend(view.waiting.iter().map(|why| format!("It waits: {why}.")));
             if let (Some(error), Some(ago)) = (&view.last_error, view.last_error_ms) {
                 lines.push(format!("Last error, {} ago: {error}.", age(ago)));

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use l34_plan::router::{Decision, Intent, Withheld};
 use l34_plan::services::{Protocol, ServiceEntry};
 use l34_proxy::nftables::Handle;
-use l34_proxy::{Affinity, DataPlane, Entry, Mode, ServiceKey, Snapshot, Status};
+use l34_proxy::{Affinity, DataPlane, Entry, Implicit, Mode, ServiceKey, Snapshot, Status};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -18,10 +18,28 @@ use crate::cli;
 /// How long services outlive the withdraw of their VIP.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The data plane, if there is one of ours.
+/// Who carries the traffic of VIPs.
+enum Plane {
+    /// Our nftables table.
+    Nftables(Handle),
+    /// Our table marks what leaves from a VIP; the traffic is somebody else's business.
+    MarksOnly(Handle),
+    /// Nobody of ours, or what was ours is removed.
+    None(Implicit),
+}
+
+impl Plane {
+    fn as_dyn(&self) -> &dyn DataPlane {
+        match self {
+            Plane::Nftables(handle) | Plane::MarksOnly(handle) => handle,
+            Plane::None(implicit) => implicit,
+        }
+    }
+}
+
+/// The data plane and what it was given.
 pub(crate) struct PlaneLink {
-    handle: Option<Handle>,
-    mode: Option<Mode>,
+    plane: Plane,
     /// What it was given last.
     wanted: Arc<Snapshot>,
     /// VIPs that are withdrawn but whose services stay until then: peers need a moment to turn traffic away.
@@ -34,46 +52,33 @@ pub(crate) struct PlaneLink {
 /// # Errors
 /// nftables cannot be used.
 pub(crate) fn start(args: &cli::Run) -> Result<(PlaneLink, watch::Receiver<Arc<Status>>)> {
-    let mode = match (args.dataplane, args.fib) {
-        (cli::Dataplane::Nftables, _) => Some(Mode::Services),
-        (cli::Dataplane::None, cli::Fib::Kernel) => Some(Mode::MarksOnly),
-        (cli::Dataplane::None, cli::Fib::None) => None,
-    };
     let (changed, status) = watch::channel(Arc::<Status>::default());
-    let handle = match mode {
-        None => None,
-        Some(mode) => {
-            let told = move |status: &Arc<Status>| {
-                if let Some(problem) = &status.problem {
-                    warn!("nftables: {problem}");
-                }
-                changed.send_replace(status.clone());
-            };
-            Some(l34_proxy::nftables::spawn(mode, told).context("cannot use nftables")?)
+    let told = move |status: &Arc<Status>| {
+        if let Some(problem) = &status.problem {
+            warn!("nftables: {problem}");
         }
+        changed.send_replace(status.clone());
     };
-    let link = PlaneLink { handle, mode, wanted: Arc::default(), leaving: BTreeMap::new() };
-    Ok((link, status))
+    let spawn = |mode| l34_proxy::nftables::spawn(mode, told).context("cannot use nftables");
+    let plane = match (args.dataplane, args.fib) {
+        (cli::Dataplane::Nftables, _) => Plane::Nftables(spawn(Mode::Services)?),
+        (cli::Dataplane::None, cli::Fib::Kernel) => Plane::MarksOnly(spawn(Mode::MarksOnly)?),
+        (cli::Dataplane::None, cli::Fib::None) => Plane::None(Implicit::default()),
+    };
+    Ok((PlaneLink { plane, wanted: Arc::default(), leaving: BTreeMap::new() }, status))
 }
 
 impl PlaneLink {
     /// Of the VIPs that are to be announced, those whose services are in place. Where the traffic is somebody else's
     /// business, all are.
     pub(crate) fn ready(&self, wanted: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        match (self.mode, &self.handle) {
-            (Some(Mode::Services), Some(handle)) => {
-                let status = handle.status();
-                // In place with an endpoint; one that is announced without any has none to wait for.
-                let serves = |vip: &IpAddr| {
-                    self.wanted.services_of(*vip).any(|(_, entry)| !entry.endpoints.is_empty())
-                };
-                let in_place =
-                    |vip: &&IpAddr| status.vips.get(*vip).is_some_and(|s| s.services > 0 || !serves(vip));
-                wanted.iter().filter(in_place).copied().collect()
-            }
-            (Some(Mode::Services), None) => BTreeSet::new(),
-            _ => wanted.clone(),
-        }
+        let Plane::Nftables(handle) = &self.plane else { return wanted.clone() };
+        let status = handle.status();
+        // In place with an endpoint; one that is announced without any has none to wait for.
+        let serves =
+            |vip: &IpAddr| self.wanted.services_of(*vip).any(|(_, entry)| !entry.endpoints.is_empty());
+        let in_place = |vip: &&IpAddr| status.vips.get(*vip).is_some_and(|s| s.services > 0 || !serves(vip));
+        wanted.iter().filter(in_place).copied().collect()
     }
 
     /// Hands over what is to be carried. VIPs that are announced still and not wanted any more keep their services
@@ -112,25 +117,29 @@ impl PlaneLink {
     }
 
     fn hand_over(&mut self, snapshot: Snapshot) {
-        if let Some(handle) = &self.handle
-            && *self.wanted != snapshot
-        {
-            let before = self.wanted.problems();
-            snapshot.problems().difference(&before).for_each(|problem| warn!("data plane: {problem}"));
-            self.wanted = Arc::new(snapshot);
-            handle.apply(self.wanted.clone());
+        if *self.wanted == snapshot {
+            return;
         }
+        let before = self.wanted.problems();
+        snapshot.problems().difference(&before).for_each(|problem| warn!("data plane: {problem}"));
+        self.wanted = Arc::new(snapshot);
+        self.plane.as_dyn().apply(self.wanted.clone());
     }
 
-    /// What the data plane says of itself; nothing without one.
-    pub(crate) fn status(&self) -> Option<Arc<Status>> {
-        self.handle.as_ref().map(DataPlane::status)
+    /// What the data plane says of itself.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        self.plane.as_dyn().status()
     }
 
     /// Removes our tables.
     pub(crate) fn remove_all(&mut self) {
-        if let Some(Err(error)) = self.handle.take().map(Handle::remove_all) {
-            warn!("nftables: our table was not removed: {error}");
+        match std::mem::replace(&mut self.plane, Plane::None(Implicit::default())) {
+            Plane::Nftables(handle) | Plane::MarksOnly(handle) => {
+                if let Err(error) = handle.remove_all() {
+                    warn!("nftables: our table was not removed: {error}");
+                }
+            }
+            Plane::None(_) => {}
         }
     }
 }

@@ -107,8 +107,7 @@ pub(crate) struct ShownRoute {
 pub(crate) struct Services {
     pub(crate) services: Vec<Service>,
     /// What the data plane counts and says of itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) dataplane: Option<Value>,
+    pub(crate) dataplane: Value,
 }
 
 /// One VIP, protocol and port, or a Service that gets none.
@@ -345,7 +344,7 @@ pub(crate) fn services(app: &Shared) -> Services {
             endpoints: entry.endpoints.iter().map(ToString::to_string).collect(),
             affinity: if entry.affinity.is_some() { "client-ip" } else { "none" }.into(),
             keep_client_address: entry.keep_client_address,
-            in_place: status.as_ref().is_some_and(|status| status.vips.contains_key(&entry.vip)),
+            in_place: status.vips.contains_key(&entry.vip),
             problems: of_service(&entry.service),
         })
         .collect();
@@ -367,13 +366,11 @@ pub(crate) fn services(app: &Shared) -> Services {
         in_place: false,
         problems: of_service(name),
     }));
-    let dataplane = status.map(|status| {
-        serde_json::json!({
-            "generation": status.generation,
-            "problem": status.problem,
-            "repairs": status.repairs,
-            "staleFlowsDeleted": status.stale_flows_deleted,
-        })
+    let dataplane = serde_json::json!({
+        "generation": status.generation,
+        "problem": status.problem,
+        "repairs": status.repairs,
+        "staleFlowsDeleted": status.stale_flows_deleted,
     });
     Services { services, dataplane }
 }
