@@ -29,6 +29,9 @@ pub struct Options {
     /// Routes found at start are kept until [`Handle::converged`] (graceful restart). Otherwise they are kept until
     /// the first [`Handle::replace`].
     pub hold_stale: bool,
+    /// The kernel is left alone: interfaces are watched, nothing is adopted, and commands that would change something
+    /// do nothing. Needs no permission.
+    pub watch_only: bool,
 }
 
 /// Why the kernel thread did not start.
@@ -62,24 +65,24 @@ pub fn spawn(
     on_report: impl FnMut(Report) + Send + 'static,
     on_links: impl FnMut(BTreeMap<String, LinkView>) + Send + 'static,
 ) -> Result<Handle, StartError> {
-    crate::sysctl::quiet_nexthops();
     let mut netlink = Netlink::open().map_err(StartError::Netlink)?;
-    if let Some(refusal) = netlink.probe().map_err(StartError::Netlink)? {
-        return Err(match refusal.errno {
-            libc::EPERM => StartError::NotPermitted,
-            _ => StartError::NoNexthops(refusal.words),
-        });
+    if !options.watch_only {
+        crate::sysctl::quiet_nexthops();
+        probe(&mut netlink)?;
     }
     let snapshot = netlink.snapshot().map_err(StartError::Netlink)?;
     let mut links = Links::default();
     links.resync(&snapshot);
     let mut fib = Fib::new(options.hold_stale);
-    fib.adopt(snapshot);
+    if !options.watch_only {
+        fib.adopt(snapshot);
+    }
 
     let shared = Arc::new(Shared::new(Waker::new().map_err(StartError::Netlink)?));
     let driver = Driver {
         shared: Arc::clone(&shared),
         netlink,
+        watch_only: options.watch_only,
         fib,
         links,
         on_report: Box::new(on_report),
@@ -94,9 +97,19 @@ pub fn spawn(
     Ok(Handle::new(shared, thread))
 }
 
+/// Whether routes can be managed here at all.
+fn probe(netlink: &mut Netlink) -> Result<(), StartError> {
+    match netlink.probe().map_err(StartError::Netlink)? {
+        None => Ok(()),
+        Some(refusal) if refusal.errno == libc::EPERM => Err(StartError::NotPermitted),
+        Some(refusal) => Err(StartError::NoNexthops(refusal.words)),
+    }
+}
+
 struct Driver {
     shared: Arc<Shared>,
     netlink: Netlink,
+    watch_only: bool,
     fib: Fib,
     links: Links,
     on_report: Box<dyn FnMut(Report) + Send>,
@@ -162,6 +175,11 @@ impl Driver {
         for query in inbox.queries {
             self.answer(query);
         }
+        if self.watch_only {
+            // Nothing is in the kernel, so nothing has to go.
+            self.removed = inbox.remove_all;
+            return;
+        }
         if self.removed.is_some() {
             return;
         }
@@ -213,7 +231,9 @@ impl Driver {
         let mut links_changed = false;
         for event in events {
             links_changed |= self.links.observe(&event);
-            self.fib.observe(event, now);
+            if !self.watch_only {
+                self.fib.observe(event, now);
+            }
         }
         if links_changed {
             (self.on_links)(self.links.view());
@@ -234,7 +254,9 @@ impl Driver {
                 if self.links.resync(&snapshot) {
                     (self.on_links)(self.links.view());
                 }
-                self.fib.resync(snapshot);
+                if !self.watch_only {
+                    self.fib.resync(snapshot);
+                }
             }
             Err(error) => tracing::warn!(%error, "the kernel's state cannot be read"),
         }

@@ -1,6 +1,6 @@
 //! The admin socket: one line of JSON asks, one line of JSON answers.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -77,8 +77,10 @@ pub(crate) fn listen(path: &Path) -> Result<Socket> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         bail!("another router answers on {}; choose another --admin", path.display());
     }
-    // Nobody answers: what lies there, if anything, is a leftover.
-    let _ = std::fs::remove_file(path);
+    // Nobody answers: a socket that lies there is a leftover. Any other file is somebody's, and binding fails.
+    if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = std::fs::remove_file(path);
+    }
     let listener = UnixListener::bind(path).with_context(|| format!("cannot open {}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;

@@ -159,6 +159,10 @@ impl App {
     /// Plans anew; the speaker's configuration if it is another one than the last.
     fn replan(&mut self) -> Option<Config> {
         let objects = self.objects.as_ref()?;
+        if self.interfaces.is_empty() {
+            // Not looked at yet: there is a loopback always. Peers would seem to have no interface.
+            return None;
+        }
         let me = Me {
             namespace: self.identity.namespace.clone(),
             gateway: self.identity.gateway.clone(),

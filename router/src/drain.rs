@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use l34_bgp::State;
 use tokio::signal::unix::Signal;
 use tracing::{info, warn};
 
@@ -37,12 +38,16 @@ async fn leave(app: &Shared, pause: Duration) {
     let going = app.borrow_mut().graceful_shutdown();
     let gone = app.borrow_mut().withdraw_all();
     let steps = [going, gone];
+    let peers = bgp.peers().await.unwrap_or_default();
+    let listens = peers.iter().any(|peer| peer.state == State::Established);
     for config in steps {
         if bgp.configure(config).await.is_err() {
             return;
         }
         match bgp.flushed(FLUSH_LIMIT).await {
-            Ok(true) => tokio::time::sleep(pause).await,
+            Ok(true) if listens => tokio::time::sleep(pause).await,
+            // Nobody is there to be given time.
+            Ok(true) => {}
             Ok(false) => warn!("a peer has not taken everything within {FLUSH_LIMIT:?}"),
             Err(_) => return,
         }

@@ -43,7 +43,7 @@ pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
     let (interfaces, interfaces_seen) = watch::channel(Interfaces::default());
     let report: Arc<Mutex<Option<Report>>> = Arc::default();
     let latest = report.clone();
-    let options = l34_kernel::Options { hold_stale: true };
+    let options = l34_kernel::Options { hold_stale: true, watch_only: fib == Fib::None };
     let handle = l34_kernel::spawn(
         options,
         move |report| {

@@ -126,6 +126,11 @@ impl PlaneLink {
         self.plane.as_dyn().apply(self.wanted.clone());
     }
 
+    /// Whether the traffic of VIPs is ours to carry.
+    pub(crate) fn carries(&self) -> bool {
+        matches!(self.plane, Plane::Nftables(_))
+    }
+
     /// What the data plane says of itself.
     pub(crate) fn status(&self) -> Arc<Status> {
         self.plane.as_dyn().status()

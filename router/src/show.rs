@@ -183,10 +183,11 @@ fn services(answer: &Value) -> String {
             let problems: Vec<&str> = items(service, "problems").iter().filter_map(Value::as_str).collect();
             let mut row: Vec<String> =
                 ["service", "vip", "protocol", "port"].map(|field| cell(service, field)).into();
-            row.push(
-                if service["inPlace"].as_bool().unwrap_or(false) { "in place" } else { "not in place" }
-                    .into(),
-            );
+            row.push(match service["inPlace"].as_bool() {
+                Some(true) => "in place".into(),
+                Some(false) => "not in place".into(),
+                None => "not ours".into(),
+            });
             row.extend([endpoints, problems.join("; ")]);
             row
         })

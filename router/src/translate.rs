@@ -54,6 +54,7 @@ fn config(peer: &PeerIntent, interfaces: &Interfaces, bfd_up: &BTreeSet<SessionK
     let path = SessionKey { remote: peer.address, interface: peer.interface.clone() };
     let waits = peer.bfd.is_some_and(|bfd| bfd.strict) && !bfd_up.contains(&path);
     let blocked = blocked.or_else(|| waits.then(|| "waits for BFD to be Up (strict)".to_owned()));
+    let blocked = blocked.or_else(|| link_problem(peer, interfaces));
     let link = interfaces.get(&peer.interface);
     PeerConfig {
         name: peer.router.to_string(),
@@ -66,6 +67,22 @@ fn config(peer: &PeerIntent, interfaces: &Interfaces, bfd_up: &BTreeSet<SessionK
         next_hop_v6: link.and_then(global_v6).filter(|_| is_link_local(peer.address)),
         ..PeerConfig::new(peer.local_asn, peer.remote_asn)
     }
+}
+
+/// Why a peer cannot be reached at all. A link that goes down ends the session at once, rather than when the hold time
+/// has passed, and one that comes back is used at once.
+fn link_problem(peer: &PeerIntent, interfaces: &Interfaces) -> Option<String> {
+    let name = &peer.interface;
+    let Some(link) = interfaces.get(name) else { return Some(format!("interface {name} does not exist")) };
+    if !link.up {
+        return Some(format!("interface {name} is down"));
+    }
+    if !link.carrier {
+        return Some(format!("interface {name} has no carrier"));
+    }
+    let family = if peer.address.is_ipv6() { "IPv6" } else { "IPv4" };
+    let fits = |addr: &IpAddr| addr.is_ipv6() == peer.address.is_ipv6();
+    (!link.addresses.iter().any(fits)).then(|| format!("interface {name} has no {family} address"))
 }
 
 fn on_link(link: &LinkView) -> Arc<[IpNet]> {

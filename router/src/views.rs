@@ -126,8 +126,9 @@ pub(crate) struct Service {
     pub(crate) affinity: String,
     /// Endpoints see the client's address.
     pub(crate) keep_client_address: bool,
-    /// The data plane has it in place.
-    pub(crate) in_place: bool,
+    /// The data plane has it in place; nothing where the traffic is somebody else's business.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) in_place: Option<bool>,
     /// What is wrong with the Service.
     pub(crate) problems: Vec<String>,
 }
@@ -326,6 +327,7 @@ pub(crate) fn bfd(app: &Shared) -> Value {
 pub(crate) fn services(app: &Shared) -> Services {
     let app = app.borrow();
     let status = app.parts.plane.status();
+    let carries = app.parts.plane.carries();
     let planned = app.intent.as_ref().map_or(&[][..], |intent| &intent.services);
     let problems = app.intent.as_ref().map_or(&[][..], |intent| &intent.problems);
     let of_service = |name: &str| -> Vec<String> {
@@ -344,7 +346,7 @@ pub(crate) fn services(app: &Shared) -> Services {
             endpoints: entry.endpoints.iter().map(ToString::to_string).collect(),
             affinity: if entry.affinity.is_some() { "client-ip" } else { "none" }.into(),
             keep_client_address: entry.keep_client_address,
-            in_place: status.vips.contains_key(&entry.vip),
+            in_place: carries.then(|| status.vips.contains_key(&entry.vip)),
             problems: of_service(&entry.service),
         })
         .collect();
@@ -363,7 +365,7 @@ pub(crate) fn services(app: &Shared) -> Services {
         endpoints: Vec::new(),
         affinity: "none".into(),
         keep_client_address: false,
-        in_place: false,
+        in_place: carries.then_some(false),
         problems: of_service(name),
     }));
     let dataplane = serde_json::json!({

@@ -31,7 +31,8 @@ impl Router {
         let (to_report, to_links) = (Arc::clone(&report), Arc::clone(&links));
         let on_report = move |report| *to_report.lock().unwrap() = report;
         let on_links = move |links| *to_links.lock().unwrap() = links;
-        let handle = spawn(Options { hold_stale }, on_report, on_links).expect("the kernel thread starts");
+        let handle = spawn(Options { hold_stale, ..Options::default() }, on_report, on_links)
+            .expect("the kernel thread starts");
         Router { handle, report, links }
     }
 
@@ -337,7 +338,15 @@ fn links_are_told_with_what_is_on_link() {
 #[test]
 fn settings_are_checked_and_set() {
     in_namespace(|| {
-        std::fs::write("/proc/sys/net/ipv4/conf/net1/rp_filter", "1").unwrap();
+        // A new namespace takes some values over from the host.
+        for (path, wrong) in [
+            ("conf/net1/rp_filter", "1"),
+            ("conf/net2/rp_filter", "0"),
+            ("ip_forward", "0"),
+            ("nexthop_compat_mode", "1"),
+        ] {
+            std::fs::write(format!("/proc/sys/net/ipv4/{path}"), wrong).unwrap();
+        }
         let wrong = |settings: Vec<sysctl::Setting>| -> Vec<String> {
             settings.into_iter().filter(|setting| !setting.is_right()).map(|setting| setting.name).collect()
         };
@@ -358,6 +367,26 @@ fn without_the_capability_the_start_is_refused_in_words() {
             Err(error @ StartError::NotPermitted) => assert!(error.to_string().contains("CAP_NET_ADMIN")),
             other => panic!("{other:?}"),
         }
+    });
+}
+
+#[test]
+fn one_that_only_watches_needs_no_permission_and_leaves_what_it_finds() {
+    in_namespace(|| {
+        drop(Router::with_routes(&[("20.0.0.0/8", &["10.0.1.1@net1"])]));
+        let before = ip("route show table 4096");
+        drop_net_admin();
+        let links = Arc::new(Mutex::new(BTreeMap::new()));
+        let seen = Arc::clone(&links);
+        let options = Options { watch_only: true, ..Options::default() };
+        let handle = spawn(options, |_| {}, move |new| *seen.lock().unwrap() = new).expect("it starts");
+        handle.replace(Wanted::default());
+        handle.set_rules(RuleMode::Off);
+        handle.converged();
+        eventually("the interface is seen", || links.lock().unwrap().contains_key("net1"));
+        handle.remove_all(DEADLINE).expect("there is nothing to remove");
+        assert_eq!(ip("route show table 4096"), before);
+        assert!(!before.is_empty());
     });
 }
 

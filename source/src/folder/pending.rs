@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How long a file may be away before it counts as deleted. `git checkout`, `cp --remove-destination` and others
 /// remove a file and write the new one a moment later: that is a change, and no withdrawal.
-pub(super) const REMOVAL_GRACE: Duration = Duration::from_millis(10);
+pub(super) const REMOVAL_GRACE: Duration = Duration::from_millis(5);
 
 /// The same after a file was renamed, inside the folder, to a name that is not read. Editors keep the former version
 /// so (`vim` by default) while they write the new one.
