@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::peer::Peer;
 use super::session::import_of;
-use super::{Action, PeerNo, Speaker, Timer};
+use super::{Action, EventKind, PeerNo, Speaker, Timer};
 use crate::attrs::AttrBuf;
 use crate::config::{Config, Effect, Originate, PeerConfig, PeerKey};
 use crate::fsm::connection::ConnId;
@@ -129,7 +129,10 @@ impl Speaker {
         if effect.reset || effect.recount || effect.blocked {
             peer.held = None;
         }
-        if effect.blocked && peer.config.blocked.is_some() {
+        if effect.blocked
+            && let Some(why) = peer.config.blocked.clone()
+        {
+            self.event(Some(no), EventKind::Warning, format!("stays down: {why}"));
             // The reason is for our own people: it may name what the peer should not know.
             self.end_connections(no, &Reason::ADMINISTRATIVE_SHUTDOWN.into(), now);
             self.forget_routes(no);
