@@ -21,7 +21,7 @@ pub(crate) enum Event<'a> {
     Watching { sinks: usize },
     /// The watched change has reached every sink: first and last of them.
     Seen { prefix: String, first: u64, last: u64 },
-    /// A command has been carried out: handed to the kernel, as far as it took it.
+    /// A command has been carried out, begun at this time.
     Done { command: &'a str, at: u64 },
     /// A session that was Established is over.
     Down { peer: usize, why: String, at: u64 },

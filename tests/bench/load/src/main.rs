@@ -24,7 +24,7 @@ use clap::Parser;
 use event::{Event, FeedSize, say};
 use session::Identity;
 use table::Table;
-use troop::{Part, Peer, Troop};
+use troop::{Pace, Part, Peer, Troop};
 use witness::{Expected, Witness};
 
 /// Plays many external BGP peers at once against one speaker.
@@ -56,12 +56,18 @@ struct Options {
     /// AS of the first source; the next one has the next.
     #[arg(long, default_value_t = 65201)]
     source_as: u32,
+    /// What sinks must get comes from a router of this AS behind the speaker, which another tool plays.
+    #[arg(long, conflicts_with = "sources")]
+    relayed_from: Option<u32>,
     #[arg(long, default_value_t = 90)]
     hold_time: u16,
     /// Milliseconds before a failed connection is tried again.
     #[arg(long, default_value_t = 10)]
     retry_ms: u64,
-    /// Sinks must get so many VIPs, originated by the speaker.
+    /// At most so many connections that the speaker has not answered yet. Some have a short listen queue.
+    #[arg(long, default_value_t = usize::MAX)]
+    at_once: usize,
+    /// Sinks must get so many VIPs, host routes from 20.0.0.0 on.
     #[arg(long, default_value_t = 0, conflicts_with = "table")]
     vips: u32,
     /// Sinks must get a table of so many prefixes, announced by the sources.
@@ -82,7 +88,7 @@ fn main() -> anyhow::Result<()> {
     let mut peers = Vec::new();
     for n in 0..options.sinks {
         let identity = options.identity(options.first_sink, n, options.sink_as);
-        peers.push(Peer::new(identity, Part::Sink(Witness::new(&table))));
+        peers.push(Peer::new(identity, Part::Sink(Witness::new(&table)), options.listen));
     }
     let mut next_hops = vec![options.speaker];
     for n in 0..options.sources {
@@ -94,14 +100,18 @@ fn main() -> anyhow::Result<()> {
             attribute_sets: feed.attribute_sets,
         });
         next_hops.push(identity.local);
-        peers.push(Peer::new(identity, Part::Source { feed: feed.bytes.into() }));
+        peers.push(Peer::new(identity, Part::Source { feed: feed.bytes.into() }, options.listen));
     }
     let listener = options.listen.then(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, options.port)));
     let listener = listener.transpose().context("cannot listen")?;
     let prefixes = table.len();
-    let source_ases = options.source_as..options.source_as + options.sources;
+    let source_ases = match options.relayed_from {
+        Some(number) => number..number + 1,
+        None => options.source_as..options.source_as + options.sources,
+    };
     let expected = Expected { table, speaker_as: options.speaker_as, source_ases, next_hops };
-    let mut troop = Troop::new(peers, expected, options.retry_ms * 1_000_000, listener)?;
+    let pace = Pace { retry: options.retry_ms * 1_000_000, at_once: options.at_once };
+    let mut troop = Troop::new(peers, expected, pace, listener)?;
     say(&Event::Ready { prefixes, feeds });
     troop.run().context("the loop ended")
 }

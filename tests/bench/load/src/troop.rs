@@ -27,13 +27,20 @@ const WATCHED_ORIGIN: u32 = 64_000;
 pub(crate) struct Troop {
     peers: Vec<Peer>,
     expected: Expected,
-    /// Pause before a connection that failed is tried again, nanoseconds.
-    retry: u64,
+    pace: Pace,
     listener: Option<TcpListener>,
     epoll: OwnedFd,
     buffer: Vec<u8>,
     /// What has been said since the last command that could make it true again.
     said: Said,
+}
+
+/// How peers connect.
+pub(crate) struct Pace {
+    /// Pause before a connection that failed is tried again, nanoseconds.
+    pub(crate) retry: u64,
+    /// At most so many that the speaker has not answered with its OPEN.
+    pub(crate) at_once: usize,
 }
 
 #[derive(Default)]
@@ -51,6 +58,8 @@ pub(crate) struct Peer {
     session: Option<Session>,
     /// Whether it has been told to connect and has not lost its session since.
     wanted: bool,
+    /// Whether it waits for the speaker's connection.
+    listens: bool,
     wants_to_write: bool,
     retry_at: u64,
     attempts: u64,
@@ -67,12 +76,13 @@ pub(crate) enum Part {
 }
 
 impl Peer {
-    pub(crate) fn new(identity: Identity, part: Part) -> Self {
+    pub(crate) fn new(identity: Identity, part: Part, listens: bool) -> Self {
         Peer {
             identity,
             part,
             session: None,
             wanted: false,
+            listens,
             wants_to_write: false,
             retry_at: 0,
             attempts: 0,
@@ -83,6 +93,17 @@ impl Peer {
 
     fn is_established(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.state == State::Established)
+    }
+
+    fn is_opening(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| matches!(session.state, State::Connecting | State::OpenSent))
+    }
+
+    /// Whether it is to open a connection.
+    fn connects(&self) -> bool {
+        self.wanted && self.session.is_none() && !self.listens
     }
 
     fn witness(&self) -> Option<&Witness> {
@@ -98,7 +119,7 @@ impl Troop {
     pub(crate) fn new(
         peers: Vec<Peer>,
         expected: Expected,
-        retry: u64,
+        pace: Pace,
         listener: Option<TcpListener>,
     ) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -108,7 +129,7 @@ impl Troop {
             epoll::add(&epoll, listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)?;
         }
         let buffer = vec![0; READ + LONGEST];
-        Ok(Troop { peers, expected, retry, listener, epoll, buffer, said: Said::default() })
+        Ok(Troop { peers, expected, pace, listener, epoll, buffer, said: Said::default() })
     }
 
     /// Runs until `quit` or the end of standard input.
@@ -141,6 +162,7 @@ impl Troop {
     fn due(&mut self) -> Option<Timespec> {
         let now = now();
         let mut next = u64::MAX;
+        let mut opening = self.peers.iter().filter(|peer| peer.is_opening()).count();
         for number in 0..self.peers.len() {
             let peer = &mut self.peers[number];
             match &mut peer.session {
@@ -148,15 +170,17 @@ impl Troop {
                     let result = session.keepalive(now);
                     self.settle(number, result.map_err(|error| error.to_string()));
                 }
-                None if peer.wanted && self.listener.is_none() && peer.retry_at <= now => {
-                    self.connect(number)
+                None if peer.connects() && peer.retry_at <= now && opening < self.pace.at_once => {
+                    self.connect(number);
+                    opening += 1;
                 }
                 _ => {}
             }
             let peer = &self.peers[number];
             next = next.min(match &peer.session {
                 Some(session) => session.keepalive_at,
-                None if peer.wanted && self.listener.is_none() => peer.retry_at,
+                // In the past, it waits for its turn: an answer to another one wakes the loop.
+                None if peer.connects() && peer.retry_at > now => peer.retry_at,
                 None => u64::MAX,
             });
         }
@@ -175,14 +199,15 @@ impl Troop {
         peer.attempts += 1;
         match Session::connect(&peer.identity) {
             Ok(session) => self.begin(number, session),
-            Err(_) => peer.retry_at = now + self.retry,
+            Err(_) => peer.retry_at = now + self.pace.retry,
         }
     }
 
     fn accept(&mut self) {
         let Some(Ok((stream, _))) = self.listener.as_ref().map(TcpListener::accept) else { return };
-        let free = |peer: &Peer| peer.wanted && peer.session.is_none();
-        let Some(number) = self.peers.iter().position(free) else { return };
+        let Some(number) = self.peers.iter().position(|peer| peer.wanted && peer.session.is_none()) else {
+            return;
+        };
         if let Ok(session) = Session::accepted(stream, &self.peers[number].identity) {
             self.begin(number, session);
         }
@@ -239,7 +264,7 @@ impl Troop {
                 peer.wanted = false;
                 say(&Event::Down { peer: number, why, at: now() });
             } else {
-                peer.retry_at = now() + self.retry;
+                peer.retry_at = now() + self.pace.retry;
             }
             return;
         }
@@ -275,6 +300,7 @@ impl Troop {
 
     fn command(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split_whitespace().collect();
+        let at = now();
         match words[..] {
             ["connect"] => self.want(|_| true),
             ["connect", "sinks"] => self.want(|peer| peer.witness().is_some()),
@@ -321,7 +347,7 @@ impl Troop {
             }
             _ => return Err("no such command".to_owned()),
         }
-        say(&Event::Done { command: line, at: now() });
+        say(&Event::Done { command: line, at });
         Ok(())
     }
 

@@ -14,7 +14,8 @@ pub(crate) struct Expected {
     pub(crate) table: Table,
     /// AS of the speaker under test: the first of each path.
     pub(crate) speaker_as: u32,
-    /// ASes of the sources: one of them is the second of each relayed path. Empty when nobody relays.
+    /// ASes of those whose routes the speaker relays: one of them is the second of each path. Empty when it relays
+    /// none.
     pub(crate) source_ases: std::ops::Range<u32>,
     /// Next hops that are right: the speaker's address, and those of sources on the same link (RFC 4271 section
     /// 5.1.3 lets a speaker name them).
@@ -154,11 +155,9 @@ impl Expected {
         if *first != self.speaker_as || !self.next_hops.contains(&path.next_hop) {
             return false;
         }
-        match number.map(|number| self.table.origin(number)) {
-            // The speaker's own.
-            Some(None) => rest.is_empty(),
-            Some(Some(origin)) => rest.last() == Some(&origin) && self.of_a_source(rest),
-            // Watched: relayed where there are sources, else the speaker's own.
+        match number.and_then(|number| self.table.origin(number)) {
+            Some(origin) => rest.last() == Some(&origin) && self.of_a_source(rest),
+            // A VIP, or one that is watched: relayed where there are sources, else the speaker's own.
             None => {
                 if self.source_ases.is_empty() {
                     rest.is_empty()
