@@ -72,6 +72,12 @@ impl Rules {
                     set_ct_mark(MARK_MASK, MARK),
                 ],
             )
+            // The kernel looks for the answer's route by the mark of the request (fwmark_reflect), and address translation
+            // sees the first request only.
+            .rule(
+                "a ping: answer by learned routes",
+                all_of![ct_mark_is_ours(), self.destination_is_vip(), self.echo_request(), set_mark()],
+            )
     }
 
     fn replies(&self) -> Chain {

@@ -161,7 +161,7 @@ impl Lab {
     }
 
     pub(crate) fn ping(&self, from: &str, to: &str) -> Result<String, String> {
-        self.command(from, &format!("ping -n -c 1 -W 1 {to}"))
+        self.command(from, &format!("ping -n -c 2 -i 0.2 -w 1 {to}"))
     }
 
     fn links(&self) {
