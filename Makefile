@@ -5,12 +5,13 @@
 #   make test                 everything: needs, unit and property tests, labs
 #   make labs                 the labs alone: real daemons in network namespaces (root)
 #   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
+#   make test-guards          the traffic labs' checks go red when what they guard is taken away (root)
 #   make check                what CI also asks: format, lints, docs, licences, pure halves
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs packages test unit labs lab check under-test
+.PHONY: help demo demo-down needs packages test unit labs lab test-guards check under-test
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -43,9 +44,13 @@ labs: needs under-test
 lab: needs under-test
 	cargo test --locked -p l34-lab -- --test-threads=1 --nocapture $(NAME)
 
+# Each check of the traffic labs fails when what it guards is taken away.
+test-guards: needs under-test
+	cargo test --locked -p l34-lab --test labs -- --test-threads=$(LAB_THREADS) traffic::guards
+
 # What the labs run.
 under-test:
-	cargo build --locked -p l34-router
+	cargo build --locked -p l34-router -p l34-connect -p l34-target
 	cargo build --locked -p l34-bgp --example speaker
 
 check:

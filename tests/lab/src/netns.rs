@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// A network namespace, alive as long as a clone of this value or a process in it is. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -92,6 +92,17 @@ impl Netns {
             Ok(value) => value,
             Err(panic) => std::panic::resume_unwind(panic),
         }
+    }
+
+    /// As [`enter`](Self::enter), with a thread that goes on in the background.
+    pub fn spawn<T: Send + 'static>(&self, closure: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        let netns = self.clone();
+        thread::spawn(move || {
+            if let Err(error) = set_net(&netns.fd) {
+                panic!("cannot enter the network namespace: {error}");
+            }
+            closure()
+        })
     }
 
     /// Sets a sysctl of the namespace; `key` with dots, as `net.ipv4.ip_forward`.

@@ -63,6 +63,17 @@ impl Process {
         assert!(result == 0, "cannot signal `{}`: {}", self.name, std::io::Error::last_os_error());
     }
 
+    /// SIGSTOP, and waits until all its threads have stopped: it notices nothing and repairs nothing any more.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal(libc::SIGSTOP);
+        let what = format!("`{}` has stopped", self.name);
+        wait_until(Duration::from_secs(10), &what, || {
+            let running = thread_states(self.pid()).into_iter().filter(|state| *state != 'T').count();
+            if running == 0 { Ok(()) } else { Err(format!("{running} threads run")) }
+        });
+    }
+
     /// SIGTERM, then waits for the end.
     #[track_caller]
     pub fn stop(&mut self, limit: Duration) -> ExitStatus {
@@ -98,4 +109,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The state of each thread of a process, as the kernel's letter for it.
+fn thread_states(pid: u32) -> Vec<char> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    // It stands behind the name, which is in brackets.
+    let state = |stat: String| stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok().and_then(state)).collect()
 }

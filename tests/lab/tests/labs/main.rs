@@ -9,6 +9,7 @@ mod speaker_reach;
 mod speaker_restart;
 mod speaker_security;
 mod tcp;
+mod traffic;
 mod vpn_bfd;
 mod vpn_bird;
 mod vpn_others;

@@ -1,0 +1,71 @@
+//! A gateway dies under load (picture in `traffic`).
+//!
+//! Claims: BFD moves the vpn's routes to the other gateway, and new connections work within detection time plus 100 ms.
+//! Flows through the dead gateway are lost (their addresses were translated there); they are counted and reported, and
+//! those through the other gateway go on.
+
+use super::checks::*;
+use super::scene::*;
+use crate::scene::{BFD_300, GATEWAYS, SESSION};
+use l34_lab::{Attempt, Flow, Load, Vpn, wait_until};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const DETECTION: Duration = Duration::from_millis(1500);
+/// What the routes may take to move after that.
+const MOVE: Duration = Duration::from_millis(100);
+const FLOWS: usize = 60;
+
+#[test]
+fn new_connections_work_soon_after_a_gateway_died() {
+    let mut traffic = Traffic::new(
+        2,
+        Vpn::new().hold_time(24),
+        &["holdTime: 24s", BFD_300],
+        &[("a.yaml", &served("a", &[VIP4], &[1, 2, 3, 4]))],
+    );
+    traffic.wait_for(VIP4);
+    wait_until(SESSION, "BFD is up", || {
+        let sessions = traffic.bird.query("show bfd sessions");
+        let up =
+            sessions.lines().filter(|line| line.contains("169.254.100.") && line.contains(" Up ")).count();
+        if up == 2 { Ok(()) } else { Err(sessions) }
+    });
+    let mut flows: Vec<Flow> = (0..FLOWS)
+        .map(|_| Flow::open(traffic.vpn(), client(VIP4), at(VIP4, 4000)).expect("a flow opens").0)
+        .collect();
+    let through_the_dead = traffic.gateways[1].counter(false, "connections");
+    let load = Load::start(traffic.vpn(), client(VIP4), at(VIP4, 4000), 8, Duration::from_millis(2));
+    thread::sleep(Duration::from_millis(300));
+
+    let died = Instant::now();
+    let dead = &mut traffic.gateways[1];
+    dead.outside.cut();
+    dead.inside.cut();
+    dead.router.kill();
+    traffic.has_next_hops(VIP4, &GATEWAYS[..1]);
+    let moved = died.elapsed();
+    thread::sleep(Duration::from_millis(500));
+    let attempts = load.stop();
+
+    let late = died + DETECTION + MOVE;
+    let after: Vec<Attempt> = attempts.iter().filter(|attempt| attempt.began > late).cloned().collect();
+    let failed: Vec<Duration> = attempts
+        .iter()
+        .filter(|attempt| attempt.result.is_err())
+        .map(|attempt| attempt.began.saturating_duration_since(died))
+        .collect();
+    let lost = flows.iter_mut().filter_map(|flow| flow.ask().err()).count();
+    traffic.scene.lab.report(&format!(
+        "a gateway died: routes moved after {moved:.2?}, the last failed connection began after {:.2?}; {} of {} \
+         connections failed meanwhile, {lost} of {FLOWS} open flows lost",
+        failed.last().copied().unwrap_or_default(),
+        failed.len(),
+        attempts.len()
+    ));
+    assert!(!after.is_empty(), "the load went on");
+    holds("connections begun after detection time and 100 ms", none_failed(&after));
+    assert!(!failed.is_empty(), "the gateway had its share of the load");
+    assert_eq!(lost as u64, through_the_dead, "flows through the other gateway go on");
+    nothing_leaked(&traffic);
+}
