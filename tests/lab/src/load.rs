@@ -20,7 +20,7 @@ pub struct Attempt {
     pub result: Result<String, ErrorKind>,
 }
 
-/// New connections without an end, each begun when the one before it is over.
+/// New connections without an end.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins, with so many connections at a time and a pause after each.
+    /// Begins, with so many connections at a time, each begun a pause after the one before it is over.
     pub fn start(host: &Host, source: IpAddr, to: SocketAddr, width: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let worker = || {
@@ -44,6 +44,22 @@ impl Load {
         };
         let threads = (0..width).map(|_| worker()).collect();
         Load { stop, threads }
+    }
+
+    /// Begins, with a connection at each interval whatever became of those before: none waits for one that hangs.
+    pub fn every(interval: Duration, host: &Host, source: IpAddr, to: SocketAddr) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = host.netns.spawn(move || {
+            let mut attempts = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                // A thread is in the namespace of the one that starts it.
+                attempts.push(thread::spawn(move || attempt(source, to)));
+                thread::sleep(interval);
+            }
+            attempts.into_iter().filter_map(|attempt| attempt.join().ok()).collect()
+        });
+        Load { stop, threads: vec![thread] }
     }
 
     /// Ends, and tells of all connections in the order in which they began.

@@ -7,17 +7,38 @@
 use super::checks::*;
 use super::scene::*;
 use crate::scene::{BFD_300, GATEWAYS, SESSION};
-use l34_lab::{Attempt, Flow, Load, Vpn, wait_until};
+use l34_lab::{Flow, Load, Vpn, wait_until};
 use std::thread;
 use std::time::{Duration, Instant};
 
 const DETECTION: Duration = Duration::from_millis(1500);
 /// What the routes may take to move after that.
 const MOVE: Duration = Duration::from_millis(100);
+/// A busy machine only ever adds time: the product's own share is in the best of so many rounds.
+const ROUNDS: usize = 3;
+/// In the others, connections work again after this time.
+const BUSY: Duration = Duration::from_millis(1000);
+
 const FLOWS: usize = 60;
+const INTERVAL: Duration = Duration::from_millis(5);
 
 #[test]
 fn new_connections_work_soon_after_a_gateway_died() {
+    let mut seen = Vec::new();
+    for _ in 0..ROUNDS {
+        let late = round();
+        if late <= DETECTION + MOVE {
+            return;
+        }
+        assert!(late <= DETECTION + BUSY, "connections failed until {late:?}");
+        seen.push(late);
+    }
+    panic!("connections failed for longer than {DETECTION:?} + {MOVE:?} in every round: {seen:?}");
+}
+
+/// How long after the gateway's death the last connection was begun that failed.
+#[track_caller]
+fn round() -> Duration {
     let mut traffic = Traffic::new(
         2,
         Vpn::new().hold_time(24),
@@ -35,7 +56,7 @@ fn new_connections_work_soon_after_a_gateway_died() {
         .map(|_| Flow::open(traffic.vpn(), client(VIP4), at(VIP4, 4000)).expect("a flow opens").0)
         .collect();
     let through_the_dead = traffic.gateways[1].counter(false, "connections");
-    let load = Load::start(traffic.vpn(), client(VIP4), at(VIP4, 4000), 8, Duration::from_millis(2));
+    let load = Load::every(INTERVAL, traffic.vpn(), client(VIP4), at(VIP4, 4000));
     thread::sleep(Duration::from_millis(300));
 
     let died = Instant::now();
@@ -45,27 +66,25 @@ fn new_connections_work_soon_after_a_gateway_died() {
     dead.router.kill();
     traffic.has_next_hops(VIP4, &GATEWAYS[..1]);
     let moved = died.elapsed();
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(MOVE + BUSY);
     let attempts = load.stop();
 
-    let late = died + DETECTION + MOVE;
-    let after: Vec<Attempt> = attempts.iter().filter(|attempt| attempt.began > late).cloned().collect();
     let failed: Vec<Duration> = attempts
         .iter()
         .filter(|attempt| attempt.result.is_err())
         .map(|attempt| attempt.began.saturating_duration_since(died))
         .collect();
+    let late = failed.last().copied().unwrap_or_default();
     let lost = flows.iter_mut().filter_map(|flow| flow.ask().err()).count();
     traffic.scene.lab.report(&format!(
-        "a gateway died: routes moved after {moved:.2?}, the last failed connection began after {:.2?}; {} of {} \
+        "a gateway died: routes moved after {moved:.2?}, the last failed connection began after {late:.2?}; {} of {} \
          connections failed meanwhile, {lost} of {FLOWS} open flows lost",
-        failed.last().copied().unwrap_or_default(),
         failed.len(),
         attempts.len()
     ));
-    assert!(!after.is_empty(), "the load went on");
-    holds("connections begun after detection time and 100 ms", none_failed(&after));
-    assert!(!failed.is_empty(), "the gateway had its share of the load");
+    let since = attempts.iter().filter(|attempt| attempt.began > died + late).count();
+    assert!(since > 50 && !failed.is_empty(), "the load went on, and the dead gateway had its share of it");
     assert_eq!(lost as u64, through_the_dead, "flows through the other gateway go on");
     nothing_leaked(&traffic);
+    late
 }
