@@ -1,6 +1,6 @@
 //! `make demo KEEP=1` and `make demo-down`: the networks stay up behind a process in the background.
 
-use crate::network::{Network, router_binary};
+use crate::network::{Network, binary};
 use crate::screen::bold;
 use crate::signals;
 use std::fs;
@@ -89,7 +89,7 @@ fn doors(networks: &[Network], folder: &Path) -> std::io::Result<()> {
         let birdc = format!("birdc) shift; set -- birdc -s '{}' \"$@\" ;;", network.bird.socket().display());
         door(folder, &network.vpn.name, network.bird.process().pid(), &birdc)?;
         for gateway in &network.gateways {
-            let (router, socket) = (router_binary(), gateway.admin.display());
+            let (router, socket) = (binary("l34-router"), gateway.admin.display());
             let ask = format!("l34-router) shift; set -- '{router}' \"$@\" --admin '{socket}' ;;");
             door(folder, &gateway.host.name, gateway.process.pid(), &ask)?;
         }

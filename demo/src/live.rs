@@ -1,6 +1,7 @@
 //! A VIP added and removed while everything runs, with the time from the folder to bird's table.
 
 use crate::network::{self, Network};
+use crate::targets;
 use l34_lab::BirdClient;
 use std::time::{Duration, Instant};
 
@@ -39,9 +40,10 @@ pub(crate) fn measure(network: &Network) -> Times {
     let mut client = network.bird.client();
     let look = median(&mut (0..100).map(|_| next_hops(&mut client).1).collect::<Vec<_>>());
     let (mut added, mut removed) = (Vec::new(), Vec::new());
+    let manifest = manifest();
     for _ in 0..ROUNDS {
         let start = Instant::now();
-        network::write(&network.manifests, FILE, MANIFEST);
+        network::write(&network.manifests, FILE, &manifest);
         added.push(time_until(start, &mut client, network.gateways.len()));
         let start = Instant::now();
         network::remove(&network.manifests, FILE);
@@ -52,8 +54,13 @@ pub(crate) fn measure(network: &Network) -> Times {
 
 /// Adds the VIP for good.
 pub(crate) fn add(network: &Network) {
-    network::write(&network.manifests, FILE, MANIFEST);
+    network::write(&network.manifests, FILE, &manifest());
     network.wait_for_vip(VIP);
+}
+
+/// The Service and its targets.
+fn manifest() -> String {
+    MANIFEST.to_owned() + &targets::slices("service-live")
 }
 
 /// Removes what [`add`] added.

@@ -7,7 +7,7 @@
 //!   vpn-c  bird2 ──┬── gateway-c-1, gateway-c-2     both, examples/several-vpns.yaml
 //! ```
 //!
-//! Each name is a network namespace of its own. They have no names in the kernel and end with this process, as
+//! Behind the gateways of each vpn, four targets answer. Each name is a network namespace of its own. They have no names in the kernel and end with this process, as
 //! everything of a lab does (`l34_lab`): the host is left as it was, and two demos do not meet.
 
 mod kept;
@@ -16,6 +16,7 @@ mod network;
 mod scenes;
 mod screen;
 mod signals;
+mod targets;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! One outside network: a bird2 router, a segment, and the two routers of the Gateway before it.
 
-use l34_lab::{Bird, Host, Lab, Process, Segment, wait_until};
+use crate::targets;
+use l34_lab::{Bird, Host, Lab, Process, Segment, Target, wait_until};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(crate) struct Description {
     pub(crate) ipv6: bool,
     /// VIPs that the manifests ask for.
     pub(crate) vips: &'static [&'static str],
+    /// Services of the manifests whose targets are not in them.
+    pub(crate) without_targets: &'static [&'static str],
     /// Where the manifests are from.
     pub(crate) example: &'static str,
     manifests: &'static [(&'static str, &'static str)],
@@ -42,6 +45,7 @@ pub(crate) const NETWORKS: [Description; 3] = [
         ipv4: true,
         ipv6: false,
         vips: &["20.0.0.1"],
+        without_targets: &[],
         example: "examples/kpng-gateway-api.yaml",
         manifests: &[("kpng-gateway-api.yaml", EXAMPLE), ("targets.yaml", EXAMPLE_TARGETS)],
     },
@@ -53,6 +57,7 @@ pub(crate) const NETWORKS: [Description; 3] = [
         ipv4: false,
         ipv6: true,
         vips: &["2000:0:1::2"],
+        without_targets: &["vpn-b"],
         example: "examples/several-vpns.yaml",
         manifests: &[("several-vpns.yaml", SEVERAL_VPNS)],
     },
@@ -64,6 +69,7 @@ pub(crate) const NETWORKS: [Description; 3] = [
         ipv4: true,
         ipv6: true,
         vips: &["20.0.1.3", "2000:0:1::3"],
+        without_targets: &["vpn-c"],
         example: "examples/several-vpns.yaml",
         manifests: &[("several-vpns.yaml", SEVERAL_VPNS)],
     },
@@ -78,6 +84,10 @@ pub(crate) struct Network {
     /// The folder of manifests, which both gateways watch.
     pub(crate) manifests: PathBuf,
     segment: Segment,
+    /// The network of the targets.
+    inside: Segment,
+    /// Held, so that they run as long as the network is up.
+    _targets: Vec<Target>,
 }
 
 /// A gateway: a host with an `l34-router` on it.
@@ -87,15 +97,15 @@ pub(crate) struct Gateway {
     pub(crate) admin: PathBuf,
 }
 
-/// Where the built `l34-router` is: beside this program.
-pub(crate) fn router_binary() -> String {
-    let beside = std::env::current_exe().unwrap_or_default().with_file_name("l34-router");
+/// Where another binary of the project is: beside this program.
+pub(crate) fn binary(name: &str) -> String {
+    let beside = std::env::current_exe().unwrap_or_default().with_file_name(name);
     assert!(beside.exists(), "{} is missing: `make demo` builds it", beside.display());
     beside.display().to_string()
 }
 
 impl Network {
-    /// The hosts, their links and bird; no gateway speaks yet.
+    /// The hosts, their links, bird and the targets; no gateway speaks yet.
     pub(crate) fn begin(lab: &Lab, is: &'static Description) -> Self {
         let segment = lab.segment();
         let vpn = lab.host(is.name);
@@ -108,7 +118,12 @@ impl Network {
         for (name, text) in is.manifests {
             write(&manifests, name, text);
         }
-        Network { is, vpn, bird, gateways: Vec::new(), manifests, segment }
+        for service in is.without_targets {
+            write(&manifests, &format!("{service}-targets.yaml"), &targets::slices(service));
+        }
+        let inside = lab.segment();
+        let targets = targets::add(lab, is, &inside);
+        Network { is, vpn, bird, gateways: Vec::new(), manifests, segment, inside, _targets: targets }
     }
 
     /// Starts the gateways.
@@ -120,13 +135,12 @@ impl Network {
             let ipv6 = self.is.ipv6.then(|| format!("100:100::{number}/64"));
             let addresses: Vec<&str> = ipv4.iter().chain(&ipv6).map(String::as_str).collect();
             self.segment.attach(&host, self.is.interface, &addresses);
+            targets::attach(&self.inside, &host, number);
             let admin = lab.file(&format!("{name}.sock"));
             let log = lab.file(&format!("{name}.log"));
             let (folder, socket) = (self.manifests.display().to_string(), admin.display().to_string());
-            // Nothing answers on the VIPs here, so they are announced without targets.
             let args = ["run", "--manifests", &folder, "--gateway", self.is.gateway, "--admin", &socket];
-            let args = [&args[..], &["--dataplane", "none"]].concat();
-            let process = Process::start(&host.netns, &router_binary(), &args, &log);
+            let process = Process::start(&host.netns, &binary("l34-router"), &args, &log);
             self.gateways.push(Gateway { host, process, admin });
         }
     }
@@ -208,7 +222,7 @@ impl Gateway {
     /// Asks the router, as a person would.
     pub(crate) fn ask(&self, args: &[&str]) -> String {
         let socket = self.admin.display().to_string();
-        self.host.netns.run(&router_binary(), &[args, &["--admin", &socket]].concat())
+        self.host.netns.run(&binary("l34-router"), &[args, &["--admin", &socket]].concat())
     }
 }
 

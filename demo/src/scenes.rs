@@ -2,7 +2,7 @@
 
 use crate::network::{NETWORKS, Network};
 use crate::screen::{bold, command, dim, step};
-use crate::{kept, live, signals};
+use crate::{kept, live, signals, targets};
 use l34_lab::Lab;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ pub(crate) fn play(keep: bool) {
     let networks = rise(&lab);
     tables(&networks);
     peers(&networks);
+    networks.iter().for_each(targets::traffic);
     live_vip(&networks[0]);
     if keep {
         kept::stay(&networks);
@@ -25,7 +26,10 @@ pub(crate) fn play(keep: bool) {
 }
 
 fn headline() {
-    println!("\n  {}\n", bold("L34 Gateway: VIPs of YAML files in the tables of real bird2 routers"));
+    println!(
+        "\n  {}\n",
+        bold("L34 Gateway: VIPs of YAML files in the tables of real bird2 routers, and traffic to them")
+    );
     for network in &NETWORKS {
         let families = match (network.ipv4, network.ipv6) {
             (true, true) => "IPv4 + IPv6",
