@@ -35,7 +35,7 @@ pub use bird::{Bird, BirdClient, Protocol};
 pub use frr::Frr;
 pub use gobgp::Gobgp;
 pub use lab::{Host, Lab};
-pub use load::{Attempt, Flow, Load, attempt};
+pub use load::{Attempt, Datagrams, Flow, Load, attempt};
 pub use netns::Netns;
 pub use process::Process;
 pub use router::Router;

@@ -107,6 +107,20 @@ impl Flow {
     }
 }
 
+/// A UDP socket that always asks the same address.
+#[derive(Debug)]
+pub struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    /// Sends a datagram and returns the answer: a host's name.
+    pub fn ask(&self) -> io::Result<String> {
+        self.0.send(b"Hello")?;
+        let mut bytes = [0; 256];
+        let length = self.0.recv(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+}
+
 impl Host {
     /// [`attempt`] from this host.
     pub fn attempt(&self, source: IpAddr, to: SocketAddr) -> Attempt {
@@ -115,10 +129,18 @@ impl Host {
 
     /// One datagram from this host and the answer to it.
     pub fn datagram(&self, source: IpAddr, to: SocketAddr) -> Attempt {
+        let began = Instant::now();
+        let result = self.datagrams(source, to).and_then(|flow| flow.ask()).map_err(|error| error.kind());
+        Attempt { began, took: began.elapsed(), result }
+    }
+
+    /// Datagrams from one port of this host: one flow to everybody on the way.
+    pub fn datagrams(&self, source: IpAddr, to: SocketAddr) -> io::Result<Datagrams> {
         self.netns.enter(|| {
-            let began = Instant::now();
-            let result = ask(source, to).map_err(|error| error.kind());
-            Attempt { began, took: began.elapsed(), result }
+            let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
+            socket.connect(to)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
+            Ok(Datagrams(socket))
         })
     }
 }
@@ -136,16 +158,6 @@ fn connect(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     socket.connect_timeout(&to.into(), PATIENCE)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     Ok(socket.into())
-}
-
-fn ask(source: IpAddr, to: SocketAddr) -> io::Result<String> {
-    let socket = UdpSocket::bind(SocketAddr::new(source, 0))?;
-    socket.connect(to)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    socket.send(b"Hello")?;
-    let mut bytes = [0; 256];
-    let length = socket.recv(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
 /// Less than a second, after which the kernel sends a lost SYN again: what is lost is seen as lost.

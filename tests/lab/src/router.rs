@@ -99,6 +99,12 @@ impl Router {
         self.process.stop(STOP)
     }
 
+    /// Waits for the end that a signal has asked for.
+    #[track_caller]
+    pub fn ended(&mut self) -> ExitStatus {
+        self.process.wait(STOP)
+    }
+
     /// SIGKILL: a crash.
     pub fn kill(&mut self) {
         self.process.kill();

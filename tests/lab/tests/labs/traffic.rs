@@ -16,10 +16,12 @@
 //! the end of every lab.
 
 mod checks;
+mod drift;
 mod endpoints;
 mod failover;
 mod families;
 mod guards;
 mod order;
+mod restart;
 mod scene;
 mod services;

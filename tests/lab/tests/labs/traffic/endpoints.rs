@@ -2,13 +2,14 @@
 //!
 //! Claims: an endpoint that leaves its slice and goes on for 2 s more costs no new connection, and open connections to it
 //! go on; one that is added under load takes its share and costs nothing; while no endpoint is ready, those that terminate
-//! and serve are used (KEP-1669).
+//! and serve are used (KEP-1669). A UDP flow whose endpoint left goes to another, and is refused when there is none.
 
 use super::checks::*;
 use super::scene::*;
 use crate::scene::SOON;
 use l34_lab::{Attempt, Flow, Load, Vpn, wait_until};
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
@@ -106,5 +107,44 @@ fn endpoints_that_terminate_serve_while_no_other_is_ready() {
     traffic.write("a.yaml", &with(&[terminating(&target4(1))]));
     only("target-1");
     holds("none of it costs a connection", none_failed(&load.stop()));
+    nothing_leaked(&traffic);
+}
+
+/// The client keeps its port, so connection tracking knows the flow and has to be told to forget it.
+#[test]
+fn a_udp_flow_leaves_an_endpoint_that_is_gone() {
+    let ports = ["UDP 4100"];
+    let with = |targets: &[usize]| {
+        let (four, six): (Vec<String>, Vec<String>) =
+            targets.iter().map(|number| (ready(&target4(*number)), ready(&target6(*number)))).unzip();
+        service("a", &[VIP4, VIP6], &["TCP 4000", "UDP 4100"], &[])
+            // TCP stays served, so that the VIP stays announced.
+            + &slice("a", false, &["TCP 4000"], &[ready(&target4(4))]).replace("a-ipv4", "a-ipv4-tcp")
+            + &slice("a", true, &["TCP 4000"], &[ready(&target6(4))]).replace("a-ipv6", "a-ipv6-tcp")
+            + &slice("a", false, &ports, &four)
+            + &slice("a", true, &ports, &six)
+    };
+    let traffic = Traffic::new(1, Vpn::new(), &[], &[("a.yaml", &with(&[1]))]);
+    for vip in [VIP4, VIP6] {
+        traffic.write("a.yaml", &with(&[1]));
+        traffic.wait_for(vip);
+        let flow = traffic.vpn().datagrams(client(vip), at(vip, 4100)).expect("a socket");
+        let answered_by = |wanted: &str| {
+            wait_until(SOON, &format!("{wanted} answers the flow to {vip}"), || match flow.ask() {
+                Ok(host) if host == wanted => Ok(()),
+                other => Err(format!("{other:?}")),
+            });
+        };
+        answered_by("target-1");
+        traffic.write("a.yaml", &with(&[2]));
+        answered_by("target-2");
+        traffic.write("a.yaml", &with(&[]));
+        wait_until(SOON, "the flow is refused", || match flow.ask() {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        traffic.write("a.yaml", &with(&[3]));
+        answered_by("target-3");
+    }
     nothing_leaked(&traffic);
 }
