@@ -78,8 +78,9 @@ def nft_chains(world):
     for services in SERVICES:
         chains = "".join(service_chain(n, 0) for n in range(services))
         members = ", ".join(f"{w.address('20.0.0.1', n)} . tcp . 4000 : goto s{n}" for n in range(services))
-        ruleset = (f"table ip ref {{\n{chains}map services {{ type ipv4_addr . inet_proto . inet_service : verdict; elements = {{ {members} }} }}\n"
-                   "chain in { type nat hook prerouting priority -100; ip daddr . meta l4proto . th dport vmap @services }\n}\n")
+        ruleset = (f"table ip ref {{\n{chains}map services {{\ntype ipv4_addr . inet_proto . inet_service : verdict\n"
+                   f"elements = {{ {members} }}\n}}\nchain in {{\ntype nat hook prerouting priority -100\n"
+                   "ip daddr . meta l4proto . th dport vmap @services\n}\n}\n")
         figures[f"load_{services}_ms"] = timed(world, ruleset)
         swaps = [timed(world, f"flush chain ip ref s{services // 2}\ntable ip ref {{\n{service_chain(services // 2, round)}}}\n")
                  for round in range(1, 21)]
@@ -90,7 +91,7 @@ def nft_chains(world):
 
 def service_chain(n, round):
     targets = ", ".join(f"{e} : {w.address('10.0.0.1', e + round % 2)} . 5000" for e in range(ENDPOINTS))
-    return f"chain s{n} {{ dnat ip to numgen random mod {ENDPOINTS} map {{ {targets} }} }}\n"
+    return f"chain s{n} {{\ndnat ip to numgen random mod {ENDPOINTS} map {{ {targets} }}\n}}\n"
 
 
 def timed(world, ruleset):

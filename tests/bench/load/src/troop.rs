@@ -165,12 +165,13 @@ impl Troop {
         let mut opening = self.peers.iter().filter(|peer| peer.is_opening()).count();
         for number in 0..self.peers.len() {
             let peer = &mut self.peers[number];
+            let connects = peer.connects() && peer.retry_at <= now && opening < self.pace.at_once;
             match &mut peer.session {
                 Some(session) if session.keepalive_at <= now => {
                     let result = session.keepalive(now);
                     self.settle(number, result.map_err(|error| error.to_string()));
                 }
-                None if peer.connects() && peer.retry_at <= now && opening < self.pace.at_once => {
+                None if connects => {
                     self.connect(number);
                     opening += 1;
                 }
