@@ -60,7 +60,7 @@ pub fn standing(objects: &Objects, namespace: &str, name: &str) -> Standing {
 }
 
 /// Every Gateway that is ours, by namespace and name.
-pub fn ours(objects: &Objects) -> impl Iterator<Item = (&str, &str, &Arc<Gateway>)> {
+pub fn ours(objects: &Objects) -> impl Iterator<Item = (&str, &Arc<str>, &Arc<Gateway>)> {
     objects
         .gateways
         .iter()
@@ -70,8 +70,8 @@ pub fn ours(objects: &Objects) -> impl Iterator<Item = (&str, &str, &Arc<Gateway
 /// A Service of a Gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// Its name.
-    pub name: &'a str,
+    /// Its name, to be shared: there are many.
+    pub name: &'a Arc<str>,
     /// The Service.
     pub service: &'a Service,
     /// Its place among the Services of its Gateway, which are sorted by name.

@@ -6,6 +6,7 @@ mod vips;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use l34_crds::{Kind, names};
 
@@ -36,7 +37,7 @@ pub struct Me {
     /// Addresses of the router's own interfaces; a VIP cannot be one of them.
     pub local_addresses: BTreeSet<IpAddr>,
     /// Services that had an EndpointSlice or a Pod before: [`Intent::seen`] of the last plan.
-    pub seen: BTreeSet<String>,
+    pub seen: BTreeSet<Arc<str>>,
 }
 
 /// Which data plane carries the traffic of VIPs.
@@ -113,8 +114,8 @@ fn seen(me: &Me, members: &[Member<'_>], slices: &Slices<'_>, derived: &[Service
     let mut seen = Vec::with_capacity(members.len());
     for member in members {
         // Both are sorted by name.
-        while with_pods.next_if(|service| service.service < member.name).is_some() {}
-        let has_pods = with_pods.peek().is_some_and(|service| service.service == member.name);
+        while with_pods.next_if(|service| service.service < member.name.as_ref()).is_some() {}
+        let has_pods = with_pods.peek().is_some_and(|service| service.service == member.name.as_ref());
         let was_seen = !me.seen.is_empty() && me.seen.contains(member.name);
         seen.push(has_pods || was_seen || !slices.service(member).is_empty());
     }
@@ -122,12 +123,12 @@ fn seen(me: &Me, members: &[Member<'_>], slices: &Slices<'_>, derived: &[Service
 }
 
 /// The names to keep for the next plan. With a data plane it only matters what is there now.
-fn kept(me: &Me, members: &[Member<'_>], seen: &[bool]) -> BTreeSet<String> {
+fn kept(me: &Me, members: &[Member<'_>], seen: &[bool]) -> BTreeSet<Arc<str>> {
     match me.dataplane {
         Dataplane::Nftables => BTreeSet::new(),
         Dataplane::None => {
             let seen = members.iter().zip(seen).filter(|(_, seen)| **seen).map(|(member, _)| member.name);
-            seen.map(str::to_owned).chain(me.seen.iter().cloned()).collect()
+            seen.chain(&me.seen).cloned().collect()
         }
     }
 }

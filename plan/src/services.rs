@@ -29,7 +29,7 @@ pub struct ServiceEntry {
     /// The port that clients use.
     pub port: u16,
     /// Name of the Service, in the Gateway's namespace.
-    pub service: String,
+    pub service: Arc<str>,
     /// The endpoints of the VIP's family, sorted, each once. Empty: connections are rejected.
     pub endpoints: Arc<[SocketAddr]>,
     /// Session affinity by client address: how long it lasts after the last packet.
@@ -105,8 +105,9 @@ impl<'a> Slices<'a> {
         let of = members
             .iter()
             .map(|member| {
-                from += all[from..].iter().take_while(|(service, _)| *service < member.name).count();
-                let length = all[from..].iter().take_while(|(service, _)| *service == member.name).count();
+                from += all[from..].iter().take_while(|(service, _)| *service < member.name.as_ref()).count();
+                let length =
+                    all[from..].iter().take_while(|(service, _)| *service == member.name.as_ref()).count();
                 from..from + length
             })
             .collect();
@@ -150,7 +151,7 @@ pub(crate) fn entries(
                 vip,
                 protocol: port.protocol,
                 port: port.number,
-                service: member.name.to_owned(),
+                service: Arc::clone(member.name),
                 endpoints: Arc::clone(if vip.is_ipv4() { &port.ipv4 } else { &port.ipv6 }),
                 affinity: targets.affinity,
                 keep_client_address: targets.keep_client_address,

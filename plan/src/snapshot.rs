@@ -83,14 +83,14 @@ impl<T> Table<T> {
     }
 
     /// The objects of one namespace, by name.
-    pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&str, &Arc<T>)> + use<'_, T> {
-        self.0.get(namespace).into_iter().flatten().map(|(name, object)| (name.as_ref(), object))
+    pub fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&Arc<str>, &Arc<T>)> + use<'_, T> {
+        self.0.get(namespace).into_iter().flatten()
     }
 
     /// Every object, with its namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Arc<T>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<str>, &Arc<T>)> {
         self.0.iter().flat_map(|(namespace, objects)| {
-            objects.iter().map(|(name, object)| (namespace.as_ref(), name.as_ref(), object))
+            objects.iter().map(|(name, object)| (namespace.as_ref(), name, object))
         })
     }
 

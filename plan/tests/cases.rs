@@ -78,7 +78,7 @@ fn read(case: &Path) -> Result<(Objects, Me), Box<dyn Error>> {
         },
         view: if who.recorded { View::Recorded } else { View::Own },
         local_addresses: who.local_addresses,
-        seen: who.seen,
+        seen: who.seen.into_iter().map(Into::into).collect(),
     };
     let mut objects = Objects::default();
     for mut document in documents {

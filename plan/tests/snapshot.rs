@@ -19,7 +19,7 @@ fn a_clone_does_not_see_later_changes() -> Result<(), Box<dyn std::error::Error>
 
     let names =
         |objects: &Objects| objects.services.iter().map(|(_, name, _)| name.to_owned()).collect::<Vec<_>>();
-    assert_eq!((names(&before), names(&objects)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    assert_eq!((names(&before), names(&objects)), (vec!["a".into()], vec!["b".into()]));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use l34_bfd::{Change, SessionKey, State};
 use l34_bgp::config::{Config, Originate, PeerKey};
 use l34_bgp::driver::ForwardingChange;
 use l34_bgp::speaker::{Event, EventKind};
+use l34_plan::Problem;
 use l34_plan::router::{self, Intent, Me, StaticIntent, View};
 use l34_plan::snapshot::Objects;
 use l34_source::Snapshot;
@@ -54,7 +55,7 @@ pub(crate) struct App {
     pub(crate) announced: BTreeSet<IpAddr>,
     dataplane: router::Dataplane,
     objects: Option<Objects>,
-    seen: BTreeSet<String>,
+    seen: BTreeSet<Arc<str>>,
     bfd_up: BTreeSet<SessionKey>,
     /// Next hops whose BFD session went Down, until it or the BGP session over it is up again.
     lost_hops: BTreeSet<(IpAddr, String)>,
@@ -65,6 +66,14 @@ pub(crate) struct App {
     bfd_config: Vec<l34_bfd::SessionConfig>,
     /// Routes are complete: nothing is left over from an earlier router, or every peer has sent its own since.
     converged: bool,
+    retired: Retired,
+}
+
+/// What the last change replaced. Ten thousand objects take a while to free: that waits until the change is on its way.
+#[derive(Default)]
+struct Retired {
+    objects: Option<Objects>,
+    intent: Option<Intent>,
 }
 
 impl App {
@@ -94,12 +103,18 @@ impl App {
             config: Config::default(),
             bfd_config: Vec::new(),
             converged,
+            retired: Retired::default(),
         }
+    }
+
+    /// Frees what the last change replaced.
+    pub(crate) fn drop_retired(&mut self) {
+        self.retired = Retired::default();
     }
 
     /// The folder has changed.
     pub(crate) fn objects_changed(&mut self, snapshot: Snapshot) -> Option<Config> {
-        self.objects = Some(snapshot.objects);
+        self.retired.objects = self.objects.replace(snapshot.objects);
         self.source_problems = snapshot.problems;
         self.replan()
     }
@@ -187,7 +202,7 @@ impl App {
         self.configure_bfd(&intent);
         // New services first, so that a VIP can be announced; those of VIPs that go stay until they are withdrawn.
         self.parts.plane.apply(&intent, &self.announced, Instant::now());
-        self.intent = Some(intent);
+        self.retired.intent = self.intent.replace(intent);
         let config = self.reconfigure();
         self.history.keep_only(|key| self.config.peers.contains_key(key));
         self.reground();
@@ -205,7 +220,7 @@ impl App {
     /// The speaker's configuration for the last plan, if it is another one than the last.
     fn reconfigure(&mut self) -> Option<Config> {
         let intent = self.intent.as_ref()?;
-        self.announced = self.parts.plane.ready(&translate::announced(intent));
+        self.announced = self.parts.plane.ready(translate::announced(intent));
         let config = translate::speaker(
             intent,
             &self.interfaces,
@@ -264,10 +279,12 @@ impl App {
     /// Logs problems that were not there in the last plan.
     fn log_problems(&self, intent: &Intent) {
         let old = self.intent.as_ref().map_or(&[][..], |old| &old.problems);
-        for problem in intent.problems.iter().filter(|problem| !old.contains(problem)) {
+        // Both are sorted, and may be long.
+        let lacks = |list: &[Problem], problem: &Problem| list.binary_search(problem).is_err();
+        for problem in intent.problems.iter().filter(|problem| lacks(old, problem)) {
             warn!("{problem}");
         }
-        for problem in old.iter().filter(|problem| !intent.problems.contains(problem)) {
+        for problem in old.iter().filter(|problem| lacks(&intent.problems, problem)) {
             info!("mended: {problem}");
         }
     }

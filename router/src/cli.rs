@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The gateway router: BGP, BFD, kernel routes and VIPs in one process.
@@ -32,10 +33,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR")]
     pub(crate) manifests: PathBuf,
     /// Name of the Gateway.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) gateway: String,
     /// Namespace of the Gateway.
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) namespace: String,
     /// Name of this node, as EndpointSlices name it; the host name by default.
     #[arg(long, value_name = "NAME")]

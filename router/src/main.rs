@@ -36,8 +36,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::show(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => show::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Version => {
-            println!("l34-router {}", env!("CARGO_PKG_VERSION"));
-            Ok(ExitCode::SUCCESS)
+            show::print(concat!("l34-router ", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)
         }
     };
     result.unwrap_or_else(|error| {

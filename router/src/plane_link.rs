@@ -71,20 +71,23 @@ pub(crate) fn start(args: &cli::Run) -> Result<(PlaneLink, watch::Receiver<Arc<S
 impl PlaneLink {
     /// Of the VIPs that are to be announced, those whose services are in place. Where the traffic is somebody else's
     /// business, all are.
-    pub(crate) fn ready(&self, wanted: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        let Plane::Nftables(handle) = &self.plane else { return wanted.clone() };
+    pub(crate) fn ready(&self, mut wanted: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let Plane::Nftables(handle) = &self.plane else { return wanted };
         let status = handle.status();
         // In place with an endpoint; one that is announced without any has none to wait for.
         let serves =
             |vip: &IpAddr| self.wanted.services_of(*vip).any(|(_, entry)| !entry.endpoints.is_empty());
-        let in_place = |vip: &&IpAddr| status.vips.get(*vip).is_some_and(|s| s.services > 0 || !serves(vip));
-        wanted.iter().filter(in_place).copied().collect()
+        wanted.retain(|vip| status.vips.get(vip).is_some_and(|state| state.services > 0 || !serves(vip)));
+        wanted
     }
 
     /// Hands over what is to be carried. VIPs that are announced still and not wanted any more keep their services
     /// for [`LINGER`], see [`PlaneLink::let_go`].
     pub(crate) fn apply(&mut self, intent: &Intent, announced: &BTreeSet<IpAddr>, now: Instant) {
-        let mut snapshot = snapshot(intent);
+        if matches!(self.plane, Plane::None(_)) {
+            return;
+        }
+        let mut snapshot = snapshot(intent, self.carries());
         self.leaving.retain(|vip, _| !snapshot.vips.contains(vip));
         let gone = self.wanted.vips.difference(&snapshot.vips).filter(|vip| announced.contains(vip));
         for vip in gone {
@@ -149,8 +152,8 @@ impl PlaneLink {
     }
 }
 
-/// What the plan wants carried: VIPs that are held, with or without endpoints.
-fn snapshot(intent: &Intent) -> Snapshot {
+/// What the plan wants carried: VIPs that are held, with or without endpoints, and their services if `carries`.
+fn snapshot(intent: &Intent, carries: bool) -> Snapshot {
     let held = intent.vips.iter().filter(|(_, vip)| match &vip.decision {
         Decision::Announce => true,
         Decision::Withhold(why) => matches!(why, Withheld::NoEndpoint { .. } | Withheld::NothingSeen),
@@ -158,7 +161,8 @@ fn snapshot(intent: &Intent) -> Snapshot {
     let peers = intent.peers.iter().map(|peer| &peer.interface);
     let outside = peers.chain(intent.statics.iter().map(|route| &route.interface));
     let vips: BTreeSet<IpAddr> = held.map(|(vip, _)| *vip).collect();
-    let services = intent.services.iter().filter(|service| vips.contains(&service.vip)).map(entry);
+    let services = if carries { intent.services.as_slice() } else { &[] };
+    let services = services.iter().filter(|service| vips.contains(&service.vip)).map(entry);
     Snapshot { services: services.collect(), outside: outside.cloned().collect(), vips }
 }
 

@@ -176,6 +176,7 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
                 return;
             }
         }
+        app.borrow_mut().drop_retired();
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn explain(args: &Explain) -> Result<()> {
 }
 
 /// Prints, and takes a reader that has gone (`| head`) for the end and not for an error.
-fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     use std::io::Write;
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -133,11 +133,21 @@ fn route_rows(route: &Value) -> Vec<Vec<String>> {
             if own { "-".into() } else { next_hop },
             cell(path, "interface"),
             cell(path, "peerAddress"),
-            path["asPath"].as_str().filter(|path| !path.is_empty()).unwrap_or("-").to_owned(),
+            path["asPath"].as_str().filter(|path| !path.is_empty()).map_or("-".into(), shortened),
             if own { String::new() } else { first_only(at, kernel.to_owned()) },
         ]
     };
     paths.iter().enumerate().map(row).collect()
+}
+
+/// A path that a table can hold: a peer may send one of thousands of ASes. JSON has it whole.
+fn shortened(path: &str) -> String {
+    const ASES: usize = 6;
+    let ases: Vec<&str> = path.split(' ').collect();
+    match ases.get(..ASES) {
+        Some(first) if ases.len() > ASES => format!("{} and {} more", first.join(" "), ases.len() - ASES),
+        _ => path.to_owned(),
+    }
 }
 
 fn bfd(answer: &Value) -> String {

@@ -275,7 +275,7 @@ pub(crate) async fn vips(app: &Shared) -> Result<Vips> {
         let announced = app.announced.contains(vip);
         Vip {
             vip: *vip,
-            services: wanted.services.clone(),
+            services: wanted.services.iter().map(ToString::to_string).collect(),
             announced,
             peers: if !announced {
                 0
@@ -339,7 +339,7 @@ pub(crate) fn services(app: &Shared) -> Services {
     let mut services: Vec<Service> = planned
         .iter()
         .map(|entry| Service {
-            service: entry.service.clone(),
+            service: entry.service.to_string(),
             vip: Some(entry.vip),
             protocol: Some(entry.protocol.to_string()),
             port: Some(entry.port),

@@ -31,7 +31,7 @@ pub fn status(gateway: &Gateway, granted: &Granted<'_>) -> StatusPlan {
     let mut granted_to: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     for (address, services) in &granted.claims {
         for service in services {
-            granted_to.entry(service.name.to_owned()).or_default().push(*address);
+            granted_to.entry(service.name.to_string()).or_default().push(*address);
         }
     }
     StatusPlan { addresses: listed(gateway, granted), granted_to, conditions: conditions(granted) }

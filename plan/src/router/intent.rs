@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -30,7 +31,7 @@ pub struct Intent {
     pub services: Vec<ServiceEntry>,
     /// Services that have, or once had, an EndpointSlice or a Pod; kept only without a data plane.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub seen: BTreeSet<String>,
+    pub seen: BTreeSet<Arc<str>>,
     /// What is wrong with which object, sorted.
     pub problems: Vec<Problem>,
 }
@@ -158,7 +159,7 @@ impl Serialize for Md5Key {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VipIntent {
     /// Names of the Services that claim it.
-    pub services: Vec<String>,
+    pub services: Vec<Arc<str>>,
     /// Announce it or not.
     pub decision: Decision,
 }

@@ -36,7 +36,7 @@ pub(super) fn plan(objects: &Objects, me: &Me, problems: &mut Vec<Problem>) -> R
         .gateway_routers
         .in_namespace(&me.namespace)
         .filter(|(_, router)| gateway_of(router) == Some(&me.gateway))
-        .map(|(name, router)| (name, router.as_ref()))
+        .map(|(name, router)| (name.as_ref(), router.as_ref()))
         .collect();
     mine.sort_by(|(_, a), (_, b)| age(&a.metadata).cmp(&age(&b.metadata)));
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use l34_crds::Kind;
 
@@ -75,7 +76,7 @@ impl Holdings<'_> {
 
     /// Decides for every address.
     pub(super) fn decide(self, ground: &Ground<'_>) -> BTreeMap<IpAddr, VipIntent> {
-        let names = |services: &[Member<'_>]| services.iter().map(|member| member.name.to_owned()).collect();
+        let names = |services: &[Member<'_>]| services.iter().map(|member| Arc::clone(member.name)).collect();
         let mut entries = ground.entries.iter().filter(|entry| !entry.endpoints.is_empty()).peekable();
         // The entries are sorted by VIP, as these are, so one pass joins them.
         let granted = self.granted.into_iter().map(|(address, services)| {
@@ -94,8 +95,10 @@ impl Holdings<'_> {
                 services: Vec::new(),
                 decision: Decision::Withhold(Withheld::NotGranted(refused.words)),
             });
-            if refused.object.kind == Kind::Service && !vip.services.contains(&refused.object.name) {
-                vip.services.push(refused.object.name);
+            if refused.object.kind == Kind::Service
+                && !vip.services.iter().any(|name| **name == *refused.object.name)
+            {
+                vip.services.push(refused.object.name.into());
             }
         }
         vips
