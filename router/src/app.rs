@@ -14,7 +14,7 @@ use l34_bgp::speaker::{Event, EventKind};
 use l34_plan::Problem;
 use l34_plan::router::{self, Intent, Me, StaticIntent, View};
 use l34_plan::snapshot::Objects;
-use l34_source::Snapshot;
+use l34_source::{Places, Snapshot};
 use tracing::{info, warn};
 
 use crate::bfd_link::PathWatch;
@@ -47,6 +47,7 @@ pub(crate) struct App {
     pub(crate) parts: Parts,
     pub(crate) history: History,
     pub(crate) source_problems: Arc<[l34_source::Problem]>,
+    pub(crate) places: Places,
     /// The last plan; nothing before the folder was read once.
     pub(crate) intent: Option<Intent>,
     pub(crate) interfaces: Interfaces,
@@ -90,6 +91,7 @@ impl App {
             parts,
             history: History::default(),
             source_problems: [].into(),
+            places: Places::default(),
             intent: None,
             interfaces: Interfaces::default(),
             fib: Fib::default(),
@@ -116,6 +118,7 @@ impl App {
     pub(crate) fn objects_changed(&mut self, snapshot: Snapshot) -> Option<Config> {
         self.retired.objects = self.objects.replace(snapshot.objects);
         self.source_problems = snapshot.problems;
+        self.places = snapshot.places;
         self.replan()
     }
 
@@ -282,7 +285,10 @@ impl App {
         // Both are sorted, and may be long.
         let lacks = |list: &[Problem], problem: &Problem| list.binary_search(problem).is_err();
         for problem in intent.problems.iter().filter(|problem| lacks(old, problem)) {
-            warn!("{problem}");
+            match self.places.get(&problem.object) {
+                Some(place) => warn!("{place}: {problem}"),
+                None => warn!("{problem}"),
+            }
         }
         for problem in old.iter().filter(|problem| lacks(&intent.problems, problem)) {
             info!("mended: {problem}");

@@ -390,15 +390,16 @@ pub(crate) fn problems(app: &Shared) -> Problems {
         text: problem.to_string(),
     });
     let planned = app.intent.as_ref().map_or(&[][..], |intent| &intent.problems);
-    let of_plan = planned.iter().map(|problem| Problem {
+    let of_plan = planned.iter().map(|problem| (problem, app.places.get(&problem.object)));
+    let of_plan = of_plan.map(|(problem, place)| Problem {
         source: "plan".into(),
         severity: format!("{:?}", problem.severity).to_lowercase(),
-        file: None,
-        line: None,
+        file: place.as_ref().map(|place| place.file.to_string()),
+        line: place.as_ref().map(|place| place.line),
         object: Some(problem.object.to_string()),
         field: Some(problem.field.clone()).filter(|field| !field.is_empty()),
         message: problem.words.clone(),
-        text: problem.to_string(),
+        text: place.map_or_else(|| problem.to_string(), |place| format!("{place}: {problem}")),
     });
     let of_kernel = app.parts.kernel.problems().into_iter().map(|text| Problem {
         source: "kernel".into(),

@@ -18,13 +18,15 @@ use l34_plan::snapshot::Objects;
 #[cfg(feature = "folder")]
 pub use folder::FolderWatch;
 pub use problem::{Problem, Severity};
-pub use store::{FolderStore, MAX_FILE_SIZE};
+pub use store::{FolderStore, MAX_FILE_SIZE, Place, Places};
 
 /// Everything known at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The objects. Unchanged ones are the same allocations as in the snapshot before.
     pub objects: Objects,
+    /// Where the objects stand.
+    pub places: Places,
     /// What is wrong with the input.
     pub problems: Arc<[Problem]>,
     /// When the source learned of the change that led to this snapshot.

@@ -67,7 +67,8 @@ impl Watcher {
             if changed || first {
                 first = false;
                 let problems = self.report.problems(self.store.problems());
-                publish(Snapshot { objects: self.store.objects().clone(), problems, changed_at: at });
+                let (objects, places) = (self.store.objects().clone(), self.store.places().clone());
+                publish(Snapshot { objects, places, problems, changed_at: at });
             }
             if !self.wait() {
                 return;

@@ -1,6 +1,7 @@
 //! Files of a folder to objects: which file an object comes from, and what becomes of it when its file is damaged.
 
 mod file;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use l34_plan::snapshot::{ObjectRef, Objects};
 
 use crate::problem::{Problem, Severity};
 use file::{File, Held};
+pub use places::{Place, Places};
 
 /// Largest file that is read, in bytes.
 pub const MAX_FILE_SIZE: usize = 64 << 20;
@@ -26,6 +28,7 @@ pub const MAX_FILE_SIZE: usize = 64 << 20;
 pub struct FolderStore {
     files: BTreeMap<Arc<str>, File>,
     objects: Objects,
+    places: Places,
     /// For each object the files that have it, the one that it is taken from first.
     holders: BTreeMap<ObjectRef, BTreeSet<Holder>>,
     /// Objects that several files have.
@@ -49,6 +52,11 @@ impl FolderStore {
         &self.objects
     }
 
+    /// Where the objects stand.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
     /// What is wrong, by file and line.
     pub fn problems(&self) -> &Arc<[Problem]> {
         &self.problems
@@ -70,7 +78,19 @@ impl FolderStore {
         let name = self.enter(name);
         let before = self.files.get_mut(&name).and_then(|file| file.set_text(text));
         let changed = before.is_some_and(|before| self.move_objects(&name, &before));
+        self.place_objects(&name);
         self.report(name, changed)
+    }
+
+    /// Notes the lines of a file's objects anew: those behind a change have moved.
+    fn place_objects(&self, name: &Arc<str>) {
+        let Some(file) = self.files.get(name) else { return };
+        for (reference, held) in file.objects() {
+            let first = self.holders.get(reference).and_then(BTreeSet::first);
+            if first.is_some_and(|holder| holder.file == *name) {
+                self.places.set(reference, name, held.line);
+            }
+        }
     }
 
     /// A file is there and cannot be read, for a reason in words. Its objects stay.
@@ -118,12 +138,19 @@ impl FolderStore {
             if let Some(held) = now.get(reference) {
                 holders.insert(Holder { kept: held.kept, file: Arc::clone(name) });
             }
-            let first =
-                holders.first().and_then(|holder| self.files.get(&holder.file)?.objects().get(reference));
+            let first = holders.first().and_then(|holder| {
+                Some((&holder.file, self.files.get(&holder.file)?.objects().get(reference)?))
+            });
             match first {
-                Some(held) => self.objects.insert(held.object().clone()),
-                None => self.objects.remove(reference),
-            };
+                Some((file, held)) => {
+                    self.places.set(reference, file, held.line);
+                    self.objects.insert(held.object().clone());
+                }
+                None => {
+                    self.places.remove(reference);
+                    self.objects.remove(reference);
+                }
+            }
             if holders.len() > 1 {
                 self.shared.insert(reference.clone());
             } else {

@@ -64,6 +64,23 @@ fn an_unchanged_document_keeps_its_very_object() {
 }
 
 #[test]
+fn a_place_moves_with_the_lines_before_it_and_with_the_file_that_counts() {
+    let mut world = World::default();
+    let b = ObjectRef::new(l34_crds::Kind::Service, "default", "b");
+    let place = |world: &World| world.0.places().get(&b).map(|place| place.to_string());
+    world.file("m.yaml", service("a", 1) + &service("b", 1));
+    assert_eq!(place(&world).as_deref(), Some("m.yaml:10"));
+    world.file("m.yaml", "# a line more\n".to_owned() + &service("a", 1) + &service("b", 1));
+    assert_eq!(place(&world).as_deref(), Some("m.yaml:11"));
+    world.file("a.yaml", service("b", 1));
+    assert_eq!(place(&world).as_deref(), Some("a.yaml:2"));
+    world.0.remove_file("a.yaml");
+    assert_eq!(place(&world).as_deref(), Some("m.yaml:11"));
+    world.0.remove_file("m.yaml");
+    assert_eq!(place(&world), None);
+}
+
+#[test]
 fn of_two_files_the_first_by_name_wins() {
     let mut world = World::default();
     world.file("b.yaml", service("a", 2));
