@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
+use rustix::time::ClockId;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::rounds::{Options, Slice, Target};
@@ -48,6 +49,7 @@ impl Client {
     fn slice(&mut self, target: &Target, parallel: u32, length: Duration) -> anyhow::Result<Slice> {
         let (mut done, mut failed) = (0, 0);
         let mut open = Vec::new();
+        let cpu = ends::cpu_seconds(ClockId::ProcessCPUTime);
         let begun = Instant::now();
         for place in 0..parallel {
             open.push(self.open(target, u64::from(place))?);
@@ -72,8 +74,9 @@ impl Client {
             }
         }
         let seconds = begun.elapsed().as_secs_f64();
+        let cpu_seconds = ends::cpu_seconds(ClockId::ProcessCPUTime) - cpu;
         failed += open.iter().filter(|connection| connection.begun.elapsed() > PATIENCE).count() as u64;
-        Ok(Slice { seconds, done, failed })
+        Ok(Slice { seconds, cpu_seconds, done, failed })
     }
 
     /// Begins a connection; closing it will be a reset, which leaves nothing behind in the client.

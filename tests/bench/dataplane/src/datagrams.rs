@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use rustix::time::ClockId;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::rounds::{Options, Slice, Target};
@@ -87,6 +88,7 @@ fn flow(target: &Target, n: u32, of: u32) -> anyhow::Result<UdpSocket> {
 fn slice(flows: &[UdpSocket], arrived: &AtomicU64, length: Duration) -> anyhow::Result<Slice> {
     let before = arrived.load(Ordering::Relaxed);
     let mut sent = 0;
+    let cpu = ends::cpu_seconds(ClockId::ThreadCPUTime);
     let begun = Instant::now();
     'time: loop {
         for flow in flows {
@@ -97,6 +99,7 @@ fn slice(flows: &[UdpSocket], arrived: &AtomicU64, length: Duration) -> anyhow::
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
+    let cpu_seconds = ends::cpu_seconds(ClockId::ThreadCPUTime) - cpu;
     let patience = Instant::now();
     let done = loop {
         let done = arrived.load(Ordering::Relaxed) - before;
@@ -105,7 +108,7 @@ fn slice(flows: &[UdpSocket], arrived: &AtomicU64, length: Duration) -> anyhow::
         }
         thread::sleep(Duration::from_millis(1));
     };
-    Ok(Slice { seconds, done, failed: sent.saturating_sub(done) })
+    Ok(Slice { seconds, cpu_seconds, done, failed: sent.saturating_sub(done) })
 }
 
 /// Sends a batch on one flow; returns how many were taken.

@@ -6,6 +6,7 @@ use std::thread;
 
 use anyhow::Context;
 use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Moves the calling thread into a named network namespace and onto one core.
 pub(crate) fn enter(namespace: &str, core: usize) -> anyhow::Result<()> {
@@ -14,6 +15,12 @@ pub(crate) fn enter(namespace: &str, core: usize) -> anyhow::Result<()> {
     let mut cores = CpuSet::new();
     cores.set(core);
     sched_setaffinity(None, &cores).with_context(|| format!("core {core}"))
+}
+
+/// Processor time so far, in seconds, of this thread or of the process.
+pub(crate) fn cpu_seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Opens sockets in a namespace and works on them there for as long as the process lives.

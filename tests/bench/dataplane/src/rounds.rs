@@ -47,6 +47,9 @@ pub(crate) struct Target {
 #[derive(Debug, Serialize)]
 pub(crate) struct Slice {
     pub(crate) seconds: f64,
+    /// Processor time that it took, in seconds: of the sender with datagrams, of both ends with connections. What
+    /// gateways do happens in the context of who sends, so theirs is in it.
+    pub(crate) cpu_seconds: f64,
     /// Connections answered, or datagrams that arrived.
     pub(crate) done: u64,
     /// Connections that failed or had no answer for 0.2 s, or datagrams that were sent and did not arrive.
