@@ -6,12 +6,13 @@
 #   make labs                 the labs alone: real daemons in network namespaces (root)
 #   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
 #   make test-guards          the traffic labs' checks go red when what they guard is taken away (root)
+#   make bench                benchmarks beside bird2, FRR and GoBGP; BENCH="s1 s3 --rounds 9" chooses (root, no noise)
 #   make check                what CI also asks: format, lints, docs, licences, pure halves
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs packages test unit labs lab test-guards check under-test
+.PHONY: help demo demo-down needs packages test unit labs lab test-guards check under-test bench
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -52,6 +53,9 @@ test-guards: needs under-test
 under-test:
 	cargo build --locked -p l34-router -p l34-connect -p l34-target
 	cargo build --locked -p l34-bgp --example speaker
+
+bench: needs
+	tests/bench/run $(BENCH)
 
 check:
 	@tests/setup/needs build

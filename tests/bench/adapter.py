@@ -21,7 +21,7 @@ class L34(adapters.Dut):
 
     def write(self):
         c = self.cfg
-        peers = [dict(address=ip, remoteAs=asn, passive=True, **(dict(export="none") if src else dict(export="all", **({} if c["imports"] and "mult" in c else {"import": "none"}))))
+        peers = [dict(address=ip, interface="bbd0", remoteAs=asn, passive=True, **(dict(export="none") if src else dict(export="all", **({} if c["imports"] and "mult" in c else {"import": "none"}))))
                  for src, i, ip, asn in self.peers(c)]
         if "mult" in c:
             peers.append(dict(address="10.98.0.2", interface="bbp0", remoteAs=65300, passive=True, export="none",
@@ -71,7 +71,7 @@ class L34Router(adapters.Dut):
                    for src, i, ip, asn in self.peers(cfg)]
         self.put("gateway", [self.GATEWAY] + routers)
         self.put("services", [self.service(f"base-{n}", v.split("/")[0]) for n, v in enumerate(cfg["vips"])])
-        self.spawn(str(BIN / "l34-router"), "run", "--manifests", str(self.folder), "--gateway", "bench", "--fib", "none", "--dataplane", "none",
+        self.spawn(str(BIN / "l34-router"), "run", "--manifests", str(self.folder), "--gateway", "bench", "--fib", "none", "--dataplane", "none", "--dataplane", "none",
                    "--admin", str(self.dir / "admin.sock"), wrap=False)
 
     def vip(self, net, add):

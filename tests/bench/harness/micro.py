@@ -91,7 +91,7 @@ def nft_chains(world):
 
 def service_chain(n, round):
     targets = ", ".join(f"{e} : {w.address('10.0.0.1', e + round % 2)} . 5000" for e in range(ENDPOINTS))
-    return f"chain s{n} {{\ndnat ip to numgen random mod {ENDPOINTS} map {{ {targets} }}\n}}\n"
+    return f"chain s{n} {{\nmeta l4proto tcp dnat ip to numgen random mod {ENDPOINTS} map {{ {targets} }}\n}}\n"
 
 
 def timed(world, ruleset):

@@ -84,7 +84,7 @@ class FarRouter(Bird2):
             f"router id {w.FAR_IP};",
             "protocol device {}",
             bfd(timing),
-            "protocol static routes { ipv4;", *(f"route {prefix} blackhole;" for prefix in prefixes), "}",
+            "protocol static announced { ipv4;", *(f"route {prefix} blackhole;" for prefix in prefixes), "}",
             f"protocol bgp near {{ local {w.FAR_IP} as {w.FAR_AS}; neighbor {w.NEAR_IP} as {w.SPEAKER_AS}; bfd on;",
             "  connect delay time 1; connect retry time 1; error wait time 1,2;",
             "  ipv4 { import none; export all; next hop self; }; }",

@@ -35,7 +35,7 @@ class Library(Speaker):
         setup, peers = self.setup, []
         for sink, _, address, peer_as in setup.peers():
             routes = dict(export="all" if setup.relay else "own", **{"import": "none"}) if sink else dict(export="none")
-            peers.append(dict(address=address, remoteAs=peer_as, passive=True, nextHopSelf=True, **routes))
+            peers.append(dict(address=address, interface=w.SPEAKER_LINK, remoteAs=peer_as, passive=True, nextHopSelf=True, **routes))
         if setup.bfd:
             timing = dict(intervalMs=setup.bfd.interval_ms, multiplier=setup.bfd.multiplier)
             peers.append(dict(address=w.FAR_IP, interface=w.FAR_LINK, remoteAs=w.FAR_AS, passive=True, export="none", bfd=timing))
