@@ -34,13 +34,20 @@ def run(*command, **options):
     return done.stdout
 
 
-def sweep():
+def sweep(root):
     """Removes what runs left behind that were killed."""
     for line in run("ip", "netns", "list").splitlines():
         name = line.split()[0]
-        pid = name.removeprefix(PREFIX).split("-")[0]
-        if name.startswith(PREFIX) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if _is_orphan(name):
             _remove(name)
+    for folder in (root / "run").glob(PREFIX + "*"):
+        if _is_orphan(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_orphan(name):
+    pid = name.removeprefix(PREFIX).split("-")[0]
+    return name.startswith(PREFIX) and pid.isdigit() and not Path(f"/proc/{pid}").exists()
 
 
 def _remove(name):
@@ -57,15 +64,16 @@ class World:
     """The speaker's namespace, the load tool's, and a folder; `far` adds the router that gets cut off."""
 
     def __init__(self, sinks=1, sources=0, far=False, root=Path("/")):
-        prefix = f"{PREFIX}{os.getpid()}-"
-        self.speaker, self.load, self.far = prefix + "speaker", prefix + "load", prefix + "far" if far else None
+        self.prefix = f"{PREFIX}{os.getpid()}-"
+        self.speaker, self.load = self.prefix + "speaker", self.prefix + "load"
+        self.far = self.prefix + "far" if far else None
         self.sinks, self.sources, self.root = sinks, sources, root
         self.processes = []
 
     def __enter__(self):
         # Inside the tree of the speakers, which may be a chroot.
         place = self.root / "run"
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        self.folder = Path(tempfile.mkdtemp(prefix=self.prefix, dir=place))
         self.folder.chmod(0o755)
         try:
             for name in self._names():
