@@ -171,7 +171,7 @@ impl App {
     /// The speaker has learned or lost routes.
     pub(crate) fn routes_changed(&mut self, changes: Vec<ForwardingChange>) {
         let changes = self.fib.learned(changes);
-        self.to_kernel(changes);
+        self.write_kernel(changes);
     }
 
     /// Plans anew; the speaker's configuration if it is another one than the last.
@@ -264,10 +264,10 @@ impl App {
         let statics: Vec<StaticIntent> = intent.statics.iter().filter(alive).cloned().collect();
         let own_vips = intent.vips.keys().copied().collect();
         let changes = self.fib.ground(statics, &self.interfaces, own_vips);
-        self.to_kernel(changes);
+        self.write_kernel(changes);
     }
 
-    fn to_kernel(&mut self, changes: Vec<FibChange>) {
+    fn write_kernel(&mut self, changes: Vec<FibChange>) {
         if !changes.is_empty() {
             self.parts.kernel.update(changes);
         }
