@@ -46,7 +46,8 @@ fn answers_everything(traffic: &Traffic) {
             let attempt = traffic.vpn().attempt(client(vip), at(vip, port));
             holds(&format!("TCP {vip} port {port} refuses"), refused(&attempt));
         }
-        // The kernel sends one such error per second to a client (icmp_ratelimit).
+        // The kernel bounds ICMP errors to one client (icmp_ratelimit, one per second in the long run), and without a default
+        // route in main, strays of connections that have ended use them up.
         wait_until(SOON, &format!("UDP {vip} port 4999 refuses"), || {
             refused(&traffic.vpn().datagram(client(vip), at(vip, 4999)))
         });

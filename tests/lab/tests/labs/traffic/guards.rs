@@ -3,6 +3,7 @@
 
 use super::checks::*;
 use super::scene::*;
+use crate::scene::{GATEWAY, GATEWAY_ONLY, GATEWAYS, SESSION, VPN, gateway_router};
 use l34_lab::{Host, Load, Router, Vpn, wait_until};
 use std::thread;
 use std::time::Duration;
@@ -95,18 +96,15 @@ fn the_guard_of_unserved_ports_is_missed() {
 fn the_wait_for_the_data_plane_is_missed() {
     let traffic = Traffic::new(0, Vpn::new(), &[], &[]);
     let (host, _) = traffic.scene.gateway(0);
-    let peer = crate::scene::gateway_router("gateway-v4", crate::scene::VPN, &[]);
-    let manifests = [("gateway.yaml", crate::scene::GATEWAY_ONLY), ("router.yaml", peer.as_str())];
-    let router =
-        Router::start(&traffic.scene.lab, &host, crate::scene::GATEWAY, &manifests, "--dataplane none");
-    traffic.bird.established(crate::scene::GATEWAYS[0], crate::scene::SESSION);
+    let peer = gateway_router("gateway-v4", VPN, &[]);
+    let manifests = [("gateway.yaml", GATEWAY_ONLY), ("router.yaml", peer.as_str())];
+    let router = Router::start(&traffic.scene.lab, &host, GATEWAY, &manifests, "--dataplane none");
+    traffic.bird.established(GATEWAYS[0], SESSION);
     let load = Load::start(traffic.vpn(), client(VIP4), at(VIP4, 4000), 1, Duration::from_millis(1));
     router.write("a.yaml", &served("a", &[VIP4], &[1]));
-    wait_until(crate::scene::SESSION, "the VIP is announced", || {
-        match traffic.vpn().gateways("main", VIP4, false).len() {
-            1 => Ok(()),
-            _ => Err("no route".to_owned()),
-        }
+    wait_until(SESSION, "the VIP is announced", || match traffic.vpn().gateways("main", VIP4, false).len() {
+        1 => Ok(()),
+        _ => Err("no route".to_owned()),
     });
     // Until somebody has called it.
     thread::sleep(Duration::from_millis(200));

@@ -8,6 +8,7 @@
 
 use super::checks::*;
 use super::scene::*;
+use crate::scene::{GATEWAYS, SOON};
 use l34_lab::{Load, Vpn, wait_until};
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ fn a_service_without_endpoints_loses_only_its_own_vip() {
     let traffic =
         Traffic::new(1, Vpn::new(), &[], &[("a.yaml", &served("a", &vips, &[1, 2])), ("b.yaml", &other)]);
     vips.iter().chain(&OTHER).for_each(|vip| traffic.wait_for(vip));
-    let since = traffic.bird.established(crate::scene::GATEWAYS[0], crate::scene::SOON).since;
+    let since = traffic.bird.established(GATEWAYS[0], SOON).since;
     let load =
         |vip: &str| Load::start(traffic.vpn(), client(vip), at(vip, 4000), 2, Duration::from_millis(2));
     let (leaving, staying) = (load(VIP4), load(OTHER[0]));
@@ -60,13 +61,13 @@ fn a_service_without_endpoints_loses_only_its_own_vip() {
     assert!(withheld.contains("endpoint"), "the reason is shown: {withheld}");
     traffic.write("a.yaml", &served("a", &vips, &[1]));
     vips.iter().for_each(|vip| traffic.wait_for(vip));
-    wait_until(crate::scene::SOON, "its connections are served again", || {
+    wait_until(SOON, "its connections are served again", || {
         let answers = connect(traffic.vpn(), VIP4, 4000, 20, "");
         spread_over(&answers, &["target-1"])
     });
 
     holds("the other VIP does not notice", none_failed(&staying.stop()));
-    traffic.bird.untouched(crate::scene::GATEWAYS[0], since);
+    traffic.bird.untouched(GATEWAYS[0], since);
     // What was on its way when the endpoints went has nobody to answer it; it is told so.
     let attempts = leaving.stop();
     let silent = attempts.iter().filter(|attempt| {

@@ -6,7 +6,7 @@
 
 use super::checks::*;
 use super::scene::*;
-use crate::scene::{GATEWAYS, SESSION};
+use crate::scene::{GATEWAYS, GATEWAYS6, SESSION};
 use l34_lab::{Attempt, Flow, Load, Vpn, wait_until};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn a_crash_costs_no_connection() {
     traffic.gateways[0].router.kill();
     thread::sleep(Duration::from_millis(300));
     traffic.gateways[0].router.start_again();
-    for address in [GATEWAYS[0], crate::scene::GATEWAYS6[0]] {
+    for address in [GATEWAYS[0], GATEWAYS6[0]] {
         traffic.bird.established(address, SESSION);
     }
     // It works, not only its remains.

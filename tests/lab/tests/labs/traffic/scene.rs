@@ -1,6 +1,8 @@
 //! The picture in `traffic`, as values.
 
-use crate::scene::{GATEWAY_ONLY, GATEWAYS, GATEWAYS6, SESSION, SOON, Scene, VPN, VPN6, gateway_router};
+use crate::scene::{
+    GATEWAY, GATEWAY_ONLY, GATEWAYS, GATEWAYS6, SESSION, SOON, Scene, VPN, VPN6, gateway_router,
+};
 use l34_lab::{Bird, Host, Link, Router, Segment, Target, Vpn, wait_until};
 use std::net::{IpAddr, SocketAddr};
 
@@ -115,7 +117,7 @@ impl Gateway {
         main.attach(&host, "eth0", &[&format!("192.0.2.{last}/24"), &format!("2001:db8::{last}/64")]);
         host.ip("route add default via 192.0.2.1");
         host.ip("-6 route add default via 2001:db8::1");
-        let router = Router::start(&scene.lab, &host, crate::scene::GATEWAY, manifests, "");
+        let router = Router::start(&scene.lab, &host, GATEWAY, manifests, "");
         Gateway { host, outside, inside, router }
     }
 
