@@ -52,6 +52,14 @@ def verdict(met):
     return "met" if met else "**missed**"
 
 
+def within(found, least):
+    """Whether a ratio may be `least` or more; an interval in which much else lies too proves nothing."""
+    _, low, high = found
+    if low < least <= high and high - low > 0.1:
+        return "not told: too wide"
+    return verdict(high >= least)
+
+
 def table(figures):
     for services in (1, 1000, 10_000):
         key = f"swap_{services}_us"
@@ -102,7 +110,7 @@ def rates(figures, name, what, unit, references):
         for other, target in references:
             found = figures.ratio(name, figure, other)
             yield (what + losses(figures, name), f"{number(mine)} {per}", f"{other} {number(median(figures.all(other, figure)))}{losses(figures, other)}",
-                   interval(found), f"{target} within" if target else "none", verdict(found[2] >= target) if target else "")
+                   interval(found), f"{target} within" if target else "none", within(found, target) if target else "")
 
 
 def losses(figures, name):
