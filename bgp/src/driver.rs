@@ -2,7 +2,7 @@
 //!
 //! One thread owns the speaker and does all its I/O, so that nothing is locked and octets are handed over by
 //! reference. Everything goes the same way: something happens (octets, a command, a deadline), the speaker is told, and
-//! [`pump`] does what the speaker wants done.
+//! `pump` does what the speaker wants done.
 
 mod connection;
 mod handle;

@@ -55,7 +55,7 @@ pub enum Fate {
         endpoint: SocketAddr,
         /// Whether the endpoint saw our address instead of the client's.
         masquerade: bool,
-        /// The mark that replies are routed by, under [`MARK_MASK`].
+        /// The mark that replies are routed by, under [`MARK_MASK`](crate::MARK_MASK).
         reply_mark: u32,
     },
     /// A ping was answered.
