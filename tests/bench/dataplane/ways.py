@@ -58,7 +58,6 @@ class Ways:
         for address in endpoints(number):
             w.run("ip", "-n", self.server, "addr", "add", f"{address}/24", "dev", f"gw{number}")
         w.run("ip", "-n", self.client, "route", "add", f"20.{number}.0.0/16", "via", f"10.61.{number}.254")
-        # What a test client leaves behind must not fill the connection table, with any of the gateways.
         self.inside(namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0",
                     "net.ipv4.conf.out.rp_filter=0", "net.ipv4.conf.in.rp_filter=0")
         self.gateways.append((name, number, vips))
@@ -73,15 +72,19 @@ class Ways:
     def inside(self, namespace, *command, **options):
         return w.run("nsenter", f"--net=/run/netns/{namespace}", *command, **options)
 
+    def _ip_rules(self, namespace):
+        for priority, table in (("100", "4096"), ("101", "4097")):
+            self.inside(namespace, "ip", "rule", "add", "priority", priority, "fwmark", MARK, "lookup", table)
+
     def _tracking(self, namespace):
+        # What a test client leaves behind must not fill the connection table, with any of the gateways.
         self.inside(namespace, "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_close=1",
                     "net.netfilter.nf_conntrack_tcp_be_liberal=1")
 
     def ours(self, name, services, protocol):
         """The router's table, its two rules, and the learned route back to the client."""
         number, namespace = self._gateway(name, services)
-        self.inside(namespace, "ip", "rule", "add", "priority", "100", "fwmark", MARK, "lookup", "4096")
-        self.inside(namespace, "ip", "rule", "add", "priority", "101", "fwmark", MARK, "lookup", "4097")
+        self._ip_rules(namespace)
         self.inside(namespace, "ip", "route", "add", "blackhole", "default", "table", "4097")
         self.inside(namespace, "ip", "route", "add", "default", "via", f"10.61.{number}.1", "table", "4096")
         filled = self.inside(namespace, self.tool, "table", "--first", f"20.{number}.0.1:{PORT}", "--services", services, "--protocol",
@@ -94,8 +97,7 @@ class Ways:
         number, namespace = self._gateway(name, vips)
         self.inside(namespace, "nft", "-f", "-", input=ruleset(number))
         if rules:
-            self.inside(namespace, "ip", "rule", "add", "priority", "100", "fwmark", MARK, "lookup", "4096")
-            self.inside(namespace, "ip", "rule", "add", "priority", "101", "fwmark", MARK, "lookup", "4097")
+            self._ip_rules(namespace)
         self._tracking(namespace)
 
     def routed(self, name):
