@@ -317,7 +317,7 @@ impl Speaker {
         while let Some((timer, due)) = self.timers.expired(now) {
             match timer {
                 Timer::Retry(no) => self.dial(no, now),
-                Timer::Connect(conn) => self.fail(conn, "no answer to the connection request in 3 s", now),
+                Timer::Connect(conn) => self.unanswered(conn, now),
                 Timer::Open(conn) => self.refuse(conn, Reason::HOLD_TIMER_EXPIRED.into(), now),
                 Timer::Hold(conn) => self.hold_expired(conn, due, now),
                 Timer::Keepalive(conn) => self.keepalive(conn, now),

@@ -173,6 +173,18 @@ impl Speaker {
         }
     }
 
+    /// A connection takes too long to open. A host drops segments that lack its MD5 key, or carry another one, without
+    /// a word.
+    pub(super) fn unanswered(&mut self, id: ConnId, now: Instant) {
+        let peer = self.conns.get(&id).and_then(|conn| self.peers.get(&conn.peer?));
+        let why = if peer.is_some_and(|peer| peer.config.md5.is_some()) {
+            "no answer to the connection request in 3 s; the peer may have another MD5 key, or none"
+        } else {
+            "no answer to the connection request in 3 s"
+        };
+        self.fail(id, why, now);
+    }
+
     /// Ends a connection that is not Established, without a word to the peer.
     pub(super) fn fail(&mut self, id: ConnId, why: &str, now: Instant) {
         let ending = match self.conns.get(&id).map(|conn| conn.state) {

@@ -36,7 +36,8 @@ pub struct PeerView {
     pub since_ms: u64,
     /// Sessions that became Established so far.
     pub sessions: u64,
-    /// Why there is no session, as far as it is known: blocked, held, listener missing, waiting.
+    /// What is missing: it is blocked, or held by its prefix limit, or we cannot listen for it. The last may be so
+    /// while a session that we opened is Established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
     /// The last thing that went wrong, in words.
@@ -211,9 +212,6 @@ impl Speaker {
     }
 
     fn waiting_for(&self, peer: &Peer) -> Option<String> {
-        if peer.established.is_some() {
-            return None;
-        }
         let blocked = peer.config.blocked.clone().or_else(|| peer.held.clone());
         blocked.or_else(|| {
             let problem = self.listen_problems.get(&listener_of(&peer.key))?;

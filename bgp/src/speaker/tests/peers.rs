@@ -267,6 +267,10 @@ fn a_listener_that_cannot_be_opened_is_why_its_peers_wait() {
     lab.speaker.listen_problem(&listener, Some("taken".into()));
     lab.speaker.listen_problem(&listener, None);
     assert_eq!(lab.view().waiting, None);
+    // A session that we could open hides nothing: the next one may need the listener.
+    let (mut lab, _) = Lab::established(config());
+    lab.speaker.listen_problem(&listener, Some("taken".into()));
+    assert!(lab.is_up() && lab.view().waiting.is_some());
 }
 
 #[test]
