@@ -181,6 +181,7 @@ fn session_lines(view: &l34_bgp::speaker::PeerView) -> Vec<String> {
                 session.hold_time_s,
                 session.capabilities.join(", ")
             ));
+            lines.extend(view.waiting.iter().map(|why| format!("The peer could not call us: {why}.")));
             for family in &view.families {
                 lines.push(format!(
                     "{}: {} received, {} of them usable, {} announced{}.",

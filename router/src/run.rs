@@ -51,11 +51,13 @@ struct Inlets {
     bfd_events: mpsc::Receiver<l34_bfd::Event>,
     term: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 async fn play(args: &cli::Run) -> Result<()> {
     // Signals first: one that comes while starting must end in a drain as well.
     let (term, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = signal(SignalKind::hangup())?;
     let socket = args.admin.clone().unwrap_or_else(|| admin::default_path(&args.namespace, &args.gateway));
     let socket = admin::listen(&socket)?;
 
@@ -108,8 +110,17 @@ async fn play(args: &cli::Run) -> Result<()> {
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let (folder, snapshots) = watch_folder(args.manifests.clone())?;
 
-    let mut inlets =
-        Inlets { snapshots, interfaces, plane_status, routes, bgp_events, bfd_events, term, interrupt };
+    let mut inlets = Inlets {
+        snapshots,
+        interfaces,
+        plane_status,
+        routes,
+        bgp_events,
+        bfd_events,
+        term,
+        interrupt,
+        hangup,
+    };
     flow(&app, &mut inlets, writes_kernel).await;
     drop(folder);
     drain::drain(&app, args.drain_pause, &mut inlets.term, &mut inlets.interrupt).await;
@@ -139,6 +150,11 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
             biased;
             _ = inlets.term.recv() => return,
             _ = inlets.interrupt.recv() => return,
+            _ = inlets.hangup.recv() => {
+                // What many daemons take as a call to reload must not end this one undrained.
+                info!("SIGHUP: nothing to reload, the folder is watched");
+                None
+            }
             Some(event) = inlets.bfd_events.recv() => {
                 log_bfd(&event);
                 app.borrow_mut().bfd_changed(event.key, &event.change)
@@ -197,7 +213,7 @@ fn log_bfd(event: &l34_bfd::Event) {
     let _entered = span.entered();
     if change.previous == State::Up {
         let silent = change.last_rx.map(|last| change.at.saturating_duration_since(last));
-        warn!(diag = ?change.diag, remote_admin_down = change.remote_admin_down, silent = ?silent.unwrap_or_default(), "{:?}", change.state);
+        warn!(diag = %change.diag, remote_admin_down = change.remote_admin_down, silent = ?silent.unwrap_or_default(), "{:?}", change.state);
     } else if change.state == State::Up {
         info!("Up");
     } else {

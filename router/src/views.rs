@@ -222,8 +222,7 @@ fn bgp_peer(peer: &PeerIntent, live: &Live) -> Peer {
         received: sum(|family| family.received.into()),
         announced: sum(|family| family.announced as u64),
         reason: view
-            .filter(|_| !up)
-            .and_then(|view| view.waiting.clone().or_else(|| view.last_error.clone())),
+            .and_then(|view| view.waiting.clone().or_else(|| view.last_error.clone().filter(|_| !up))),
         bgp: view.and_then(|view| serde_json::to_value(view).ok()),
     }
 }
