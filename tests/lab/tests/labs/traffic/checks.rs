@@ -77,58 +77,6 @@ pub(crate) fn served_while_announced(attempts: &[Attempt]) -> Result<(), String>
 }
 
 /// No connection failed.
-pub(crate) fn all_answered(answers: &Answers) -> Result<(), String> {
-    let good = answers.failed_connects == 0 && answers.failed_reads == 0 && !answers.hosts.is_empty();
-    if good { Ok(()) } else { Err(format!("{answers:?}")) }
-}
-
-/// All are answered, by exactly these targets, and no target by less than half of its share: with 50 connections for each,
-/// chance fails that once in 50,000 times.
-pub(crate) fn spread_over(answers: &Answers, targets: &[&str]) -> Result<(), String> {
-    all_answered(answers)?;
-    let all: u64 = answers.hosts.values().sum();
-    let names: Vec<&str> = answers.hosts.keys().map(String::as_str).collect();
-    let least = all / targets.len() as u64 / 2;
-    let good = names == targets && answers.hosts.values().all(|count| *count >= least);
-    if good { Ok(()) } else { Err(format!("{answers:?}")) }
-}
-
-/// A connection or datagram is refused by a reset or an ICMP error, at once.
-pub(crate) fn refused(attempt: &Attempt) -> Result<(), String> {
-    match attempt.result {
-        Err(ErrorKind::ConnectionRefused) if attempt.took < AT_ONCE => Ok(()),
-        _ => Err(format!("{:?} after {:?}", attempt.result, attempt.took)),
-    }
-}
-
-/// The VIP answers three pings out of three.
-pub(crate) fn pings(vpn: &Host, vip: &str) -> Result<(), String> {
-    let source = client(vip).to_string();
-    let args = ["-n", "-q", "-c", "3", "-i", "0.2", "-W", "1", "-I", &source, vip];
-    let output = vpn.netns.try_run("ping", &args)?;
-    if output.contains("3 received") { Ok(()) } else { Err(output) }
-}
-
-/// Nothing went by the main table.
-pub(crate) fn dry(sink: &Sink) -> Result<(), String> {
-    match sink.packets() {
-        0 => Ok(()),
-        packets => Err(format!("{packets} packets left by the main table's default route")),
-    }
-}
-
-/// Whoever has a route to the VIP is served: either the vpn knows no way there, or a target answers.
-pub(crate) fn served_while_announced(attempts: &[Attempt]) -> Result<(), String> {
-    let excused = |kind: &ErrorKind| matches!(kind, ErrorKind::NetworkUnreachable);
-    let bad = attempts.iter().filter(|attempt| attempt.result.as_ref().is_err_and(|kind| !excused(kind)));
-    let bad: Vec<_> = bad.map(|attempt| (&attempt.result, attempt.took)).collect();
-    if bad.is_empty() {
-        return Ok(());
-    }
-    Err(format!("{} of {} connections: {:?} ...", bad.len(), attempts.len(), &bad[..bad.len().min(5)]))
-}
-
-/// No connection failed.
 pub(crate) fn none_failed(attempts: &[Attempt]) -> Result<(), String> {
     let failed: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.result.is_err()).collect();
     match failed.first() {
