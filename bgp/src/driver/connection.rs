@@ -85,7 +85,7 @@ async fn serve(driver: Rc<Driver>, conn: ConnId, stream: Rc<TcpStream>, wake: Rc
         let Some(blocked) = driver.links.borrow().get(&conn).map(|link| !link.unsent.is_empty()) else {
             return;
         };
-        tokio::select! {
+        let was_fed = tokio::select! {
             ready = stream.readable() => {
                 if let Err(error) = ready {
                     return lost(&driver, conn, &socket::in_words(&error));
@@ -101,22 +101,31 @@ async fn serve(driver: Rc<Driver>, conn: ConnId, stream: Rc<TcpStream>, wake: Rc
                         driver.speaker.borrow_mut().received(conn, &buf[..len], now());
                         drop(buf);
                         pump(&driver);
+                        true
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => false,
                     Err(error) => {
                         drop(buf);
                         return lost(&driver, conn, &socket::in_words(&error));
                     }
                 }
             }
-            _ = stream.writable(), if blocked => flush(&driver, conn),
+            _ = stream.writable(), if blocked => {
+                flush(&driver, conn);
+                false
+            }
             () = wake.notified() => {
                 // With unsent octets the next round waits until the kernel takes some.
                 let blocked = driver.links.borrow().get(&conn).is_some_and(|link| !link.unsent.is_empty());
                 if !blocked {
                     flush(&driver, conn);
                 }
+                false
             }
+        };
+        if was_fed {
+            // A peer that always has something to say must not keep the others, and commands, waiting.
+            tokio::task::yield_now().await;
         }
     }
 }
