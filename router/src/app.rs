@@ -273,10 +273,13 @@ impl App {
         }
     }
 
-    /// Whether a static router is usable at present.
-    pub(crate) fn static_alive(&self, route: &StaticIntent) -> bool {
+    /// Why a static router is not usable at present.
+    pub(crate) fn static_problem(&self, route: &StaticIntent) -> Option<String> {
         let key = SessionKey { remote: route.address, interface: route.interface.clone() };
-        route.bfd.is_none() || self.bfd_up.contains(&key)
+        if route.bfd.is_some() && !self.bfd_up.contains(&key) {
+            return Some("its BFD session is not Up".into());
+        }
+        self.fib.left_out(route)
     }
 
     /// Logs problems that were not there in the last plan.

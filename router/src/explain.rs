@@ -132,7 +132,7 @@ fn peer_lines(
     }
     for route in intent.statics.iter().filter(|route| named(&route.router) || Some(route.address) == address)
     {
-        let state = if app.static_alive(route) { "in use" } else { "not in use: its BFD session is not Up" };
+        let state = app.static_problem(route).map_or("in use".to_owned(), |why| format!("not in use: {why}"));
         lines.push(format!(
             "GatewayRouter {}: static default route via {} on {}, {state}.",
             route.router, route.address, route.interface

@@ -77,6 +77,14 @@ impl Fib {
             .filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
     }
 
+    /// Why a static router is left out of its default route.
+    pub(crate) fn left_out(&self, of: &StaticIntent) -> Option<String> {
+        let [v4, v6] = defaults();
+        let hops = self.route(if of.address.is_ipv6() { v6 } else { v4 })?.unresolved;
+        let hop = hops.into_iter().find(|hop| hop.address == of.address && hop.router == of.router.name)?;
+        Some(format!("{} {}", hop.address, hop.reason))
+    }
+
     /// Every prefix that is learned or static, up to `limit`, with where it leads.
     pub(crate) fn routes(&self, limit: usize) -> Vec<(IpNet, Route)> {
         let prefixes: BTreeSet<IpNet> = self.learned.keys().copied().chain(defaults()).collect();

@@ -230,16 +230,16 @@ fn bgp_peer(peer: &PeerIntent, live: &Live) -> Peer {
 fn static_peers<'a>(app: &'a App, intent: &'a Intent, live: &'a Live) -> impl Iterator<Item = Peer> + 'a {
     intent.statics.iter().map(|route| {
         let bfd = route.bfd.and_then(|_| live.bfd_state(&route.interface, route.address));
-        let alive = app.static_alive(route);
+        let reason = app.static_problem(route);
         Peer {
             router: route.router.to_string(),
             protocol: "Static".into(),
             address: route.address.to_string(),
             interface: route.interface.clone(),
             remote_as: None,
-            state: if alive { "Up" } else { "Down" }.into(),
+            state: if reason.is_none() { "Up" } else { "Down" }.into(),
             since_ms: None,
-            reason: (!alive).then(|| "its BFD session is not Up".into()),
+            reason,
             bfd,
             received: None,
             announced: None,
