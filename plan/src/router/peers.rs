@@ -46,7 +46,8 @@ pub(super) fn plan(objects: &Objects, me: &Me, problems: &mut Vec<Problem>) -> R
         let reference = ObjectRef::new(Kind::GatewayRouter, &me.namespace, name);
         let (read, warnings) = read(objects, &me.namespace, name, router);
         problems.extend(warnings.into_iter().map(|w| Problem::warning(reference.clone(), w.field, w.words)));
-        match read.and_then(|protocol| taken.admit(name, protocol)) {
+        let other = read.and_then(|protocol| not_ourselves(me, protocol));
+        match other.and_then(|protocol| taken.admit(name, protocol)) {
             Ok(Protocol::Bgp(peer)) => routers.peers.push(peer),
             Ok(Protocol::Static(route)) => routers.statics.push(route),
             Err(why) => {
@@ -120,6 +121,18 @@ impl Taken {
         }
         Ok(protocol)
     }
+}
+
+/// A router that is the gateway itself would be called for ever and never answer as somebody else.
+fn not_ourselves(me: &Me, protocol: Protocol) -> Result<Protocol, Unusable> {
+    let address = match &protocol {
+        Protocol::Bgp(peer) => peer.address,
+        Protocol::Static(route) => route.address,
+    };
+    if me.local_addresses.contains(&address) {
+        return Err(Unusable::new("spec.address", format!("{address} is an address of the gateway itself")));
+    }
+    Ok(protocol)
 }
 
 fn is_link_local(address: IpAddr) -> bool {
