@@ -104,7 +104,7 @@ fn live_vip(network: &Network) {
     let how = format!(
         "From before the write until bird's control socket shows the VIP over both gateways (or none).\n  \
          It is asked without a pause; one look costs {look} µs, and the last one's cost is taken off.\n  \
-         A deleted file has 10 ms to come back (editors, git checkout) before it counts as removed.{}",
+         A deleted file has 5 ms to come back (editors, git checkout) before it counts as removed.{}",
         if cfg!(debug_assertions) { "\n  The build is not optimised." } else { "" }
     );
     println!("\n  {}", dim(&how));
