@@ -98,7 +98,7 @@ impl End {
         })
     }
 
-    fn start(&mut self, change: impl FnOnce(&mut PeerConfig)) {
+    pub(crate) fn start(&mut self, change: impl FnOnce(&mut PeerConfig)) {
         let mut peer = PeerConfig { passive: self.passive, ..crate::config(self.number) };
         change(&mut peer);
         self.config.peers.insert(self.key.clone(), peer);

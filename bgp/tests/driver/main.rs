@@ -6,7 +6,8 @@
 
 mod end;
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use end::{Pair, net, wait};
@@ -123,6 +124,36 @@ fn link_local_peers_with_gtsm_come_up_over_their_interface() {
     let paths = pair.two.forwarding(net("2001:db8:20::1/128"));
     assert_eq!(paths[0].next_hop, "fe80::1".parse::<IpAddr>().unwrap());
     assert_eq!(paths[0].interface.as_deref(), Some("bgp0"));
+}
+
+#[test]
+fn a_peer_that_never_stops_talking_keeps_nobody_waiting() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    pair.one.passive = true;
+    pair.one.start(|config| config.families = [Family::Ipv4Unicast].into_iter().collect());
+    pair.two.namespace.run(|| {
+        let mut stream = TcpStream::connect(("192.0.2.1", 179)).unwrap();
+        stream
+            .write_all(&[message(1, b"\x04\xfd\xea\x00\x5a\xc0\x00\x02\x02\x00"), message(4, b"")].concat())
+            .unwrap();
+        let attributes = b"\x40\x01\x01\x00\x40\x02\x04\x02\x01\xfd\xea\x40\x03\x04\xc0\x00\x02\x02";
+        let announce = [b"\x00\x00\x00\x12", &attributes[..], b"\x08\x0a"].concat();
+        let flap = [message(2, &announce), message(2, b"\x00\x02\x08\x0a\x00\x00")].concat().repeat(1000);
+        std::thread::spawn(move || while stream.write_all(&flap).is_ok() {});
+    });
+    pair.one.event(EventKind::Up);
+    for _ in 0..10 {
+        let handle = pair.one.handle();
+        let answer = wait(async { tokio::time::timeout(Duration::from_secs(2), handle.peers()).await });
+        assert_eq!(answer.expect("an answer while it talks").unwrap()[0].state, State::Established);
+    }
+}
+
+/// A whole BGP message.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(19 + body.len()).unwrap();
+    [&[0xff; 16], &len.to_be_bytes()[..], &[kind], body].concat()
 }
 
 /// The usual peer: both families, own address as next hop in each.
