@@ -159,10 +159,6 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
                 log_bfd(&event);
                 app.borrow_mut().bfd_changed(event.key, &event.change)
             }
-            Some(changes) = inlets.routes.recv() => {
-                app.borrow_mut().routes_changed(changes);
-                None
-            }
             Ok(()) = inlets.interfaces.changed() => {
                 let interfaces = inlets.interfaces.borrow_and_update().clone();
                 settings::set(&interfaces, writes_kernel);
@@ -178,6 +174,13 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
             }
             () = departed => {
                 app.borrow_mut().parts.plane.let_go(Instant::now());
+                None
+            }
+            // After what is rare, for peers can keep this coming without an end; before the events, of which one says
+            // that routes are complete.
+            Some(changes) = inlets.routes.recv() => {
+                app.borrow_mut().routes_changed(changes);
+                tokio::task::yield_now().await;
                 None
             }
             Some(event) = inlets.bgp_events.recv() => {
