@@ -123,6 +123,106 @@ fn a_client_keeps_its_endpoint_which_is_the_one_that_the_fake_names() {
     }
 }
 
+/// Random services, changed a few times by the same batches in the kernel and in the fake: a sample of real packets fares
+/// as the fake says. `L34_SEED` replays a failure.
+#[test]
+fn real_packets_fare_as_the_fake_says() {
+    let seed = std::env::var("L34_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("L34_SEED={seed}");
+    let mut dice = Dice(seed);
+    let lab = Lab::new();
+    let mut nftables = open(&lab);
+    let mut mirrors = Family::ALL.map(|family| (Table::new(family), Fake::new(family, Mode::Services)));
+    let mut refusals_by_icmp = 0;
+    for _ in 0..4 {
+        let wanted = random_services(&mut dice);
+        apply(&mut nftables, &wanted);
+        for (table, fake) in &mut mirrors {
+            let outside = table.diff_outside(&wanted);
+            for ops in
+                std::iter::once(outside).chain(table.diff(&wanted).into_iter().map(|change| change.ops))
+            {
+                fake.apply(&ops).unwrap();
+                table.record(&ops);
+            }
+        }
+        for _ in 0..30 {
+            let family = dice.below(2);
+            let (vip, client, gateway) = FAMILIES[family];
+            let protocol = [Protocol::Tcp, Protocol::Udp][dice.below(2)];
+            let port = RANDOM + dice.below(8) as u16;
+            let fate = mirrors[family].1.walk(&Packet {
+                interface: "outside".to_owned(),
+                source: client.parse().unwrap(),
+                destination: vip.parse().unwrap(),
+                payload: Payload::Ports(protocol, 1024, port),
+            });
+            if matches!(fate, Fate::Refused { reset: false, .. }) {
+                // The kernel bounds ICMP errors to one client: six at once, then one a second.
+                refusals_by_icmp += 1;
+                if refusals_by_icmp > 4 {
+                    continue;
+                }
+            }
+            let seen = match protocol {
+                Protocol::Tcp => lab.tcp("client", &at(vip, port)),
+                _ => lab.udp("client", &at(vip, port)),
+            };
+            let entry = wanted.services.get(&key(vip, protocol, port));
+            let context = format!("{protocol} {vip} {port}: {fate:?}, {seen:?}");
+            match fate {
+                Fate::Delivered { endpoint, masquerade, .. } => {
+                    let seen = seen.unwrap_or_else(|error| panic!("{context}: {error}"));
+                    let entry = entry.unwrap();
+                    assert!(entry.endpoints.contains(&seen.endpoint), "{context}");
+                    if entry.affinity == Affinity::ClientIp {
+                        assert_eq!(seen.endpoint, endpoint, "{context}");
+                    }
+                    let shown = if masquerade { gateway } else { client };
+                    assert_eq!(seen.client.to_string(), shown, "{context}");
+                }
+                Fate::Refused { .. } => {
+                    assert_eq!(seen.unwrap_err().kind(), ErrorKind::ConnectionRefused, "{context}");
+                }
+                other => panic!("{other:?}: {context}"),
+            }
+        }
+    }
+    assert_eq!(lab.leaked(), 0);
+}
+
+/// Some services of every kind, with some of the endpoints.
+fn random_services(dice: &mut Dice) -> Snapshot {
+    let mut services = BTreeMap::new();
+    for (vip, v6) in [(V4, false), (V6, true)] {
+        for (protocol, port) in
+            (RANDOM..RANDOM + 6).flat_map(|port| [(Protocol::Tcp, port), (Protocol::Udp, port)])
+        {
+            let which: Vec<u8> = (11..=14).filter(|_| dice.below(2) == 1).collect();
+            let affinity = if dice.below(3) == 0 { Affinity::ClientIp } else { Affinity::None };
+            let entry = Entry { affinity, masquerade: dice.below(3) > 0, ..entry(endpoints(v6, which)) };
+            if dice.below(4) > 0 {
+                services.insert(key(vip, protocol, port), entry);
+            }
+        }
+    }
+    Snapshot { services, ..everything() }
+}
+
+/// Numbers that look random and follow from a seed (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % end as u64) as usize
+    }
+}
+
 #[test]
 fn an_endpoint_sees_the_client_where_that_is_wanted() {
     let lab = Lab::new();
