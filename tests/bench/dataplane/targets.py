@@ -72,6 +72,8 @@ def table(figures):
     mine = figures.all("l34", key)
     yield ("full load, 10,000 services of 10", f"{spread(mine)} ms", f"`nft -f`, same table, {number(median(figures.all('nft -f', key)))} ms",
            interval(figures.ratio("l34", key, "nft -f")), "500 ms", verdict(median(mine) <= 500))
+    mine, theirs = figures.all("l34", "load_cpu_ms"), figures.all("nft -f", "load_cpu_ms")
+    yield ("the same, processor time", f"{spread(mine)} ms", f"`nft -f` {number(median(theirs))} ms", interval(figures.ratio("l34", "load_cpu_ms", "nft -f")), "none", "")
 
 
 def routes(figures):
@@ -87,6 +89,8 @@ def next_hops(figures):
     mine = figures.all("l34", "changed_ms")
     yield ("next hop of 100,000 routes changed", f"{spread(mine)} ms", f"`ip -batch` {number(median(figures.all('ip -batch', 'changed_ms')))} ms",
            interval(figures.ratio("l34", "changed_ms", "ip -batch")), "20 ms", verdict(median(mine) <= 20))
+    mine, theirs = figures.all("l34", "changed_cpu_ms"), figures.all("ip -batch", "changed_cpu_ms")
+    yield ("the same, processor time", f"{spread(mine)} ms", f"`ip -batch` {number(median(theirs))} ms", interval(figures.ratio("l34", "changed_cpu_ms", "ip -batch")), "none", "")
 
 
 def packets(figures):

@@ -87,10 +87,13 @@ class Ways:
         self._ip_rules(namespace)
         self.inside(namespace, "ip", "route", "add", "blackhole", "default", "table", "4097")
         self.inside(namespace, "ip", "route", "add", "default", "via", f"10.61.{number}.1", "table", "4096")
-        filled = self.inside(namespace, self.tool, "table", "--first", f"20.{number}.0.1:{PORT}", "--services", services, "--protocol",
-                             protocol, "--endpoint", f"{endpoints(number)[0]}:{TARGET_PORT}", "--endpoints", ENDPOINTS, "--outside", "out")
+        self.fill(namespace, f"20.{number}.0.1", services, endpoints(number)[0], protocol)
         self._tracking(namespace)
-        return json.loads(filled)["filled_ms"]
+
+    def fill(self, namespace, vip, services, endpoint, protocol="tcp"):
+        """The router's table. Returns how long that took."""
+        return json.loads(self.inside(namespace, self.tool, "table", "--first", f"{vip}:{PORT}", "--services", services, "--protocol", protocol,
+                                      "--endpoint", f"{endpoint}:{TARGET_PORT}", "--endpoints", ENDPOINTS, "--outside", "out"))
 
     def ruled(self, name, vips, ruleset, rules=False):
         """What somebody else would load, as a function of the gateway's number; `rules` adds the router's two."""

@@ -8,6 +8,9 @@ use anyhow::{Context, bail};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
 use l34_kernel::{NextHop, NextHops, Report, RuleMode, spawn};
+use rustix::time::ClockId;
+
+use crate::ends::cpu_seconds;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -23,7 +26,8 @@ pub(crate) struct Options {
     gateway: Vec<IpAddr>,
 }
 
-/// Prints how long the kernel took for the routes, and for each change, from the call until it was reported done.
+/// Prints how long the kernel took for the routes, and for each change, from the call until it was reported done, by
+/// the clock and in processor time.
 pub(crate) fn measure(options: &Options) -> anyhow::Result<()> {
     let (sender, reports) = channel();
     let kernel = spawn(l34_kernel::Options::default(), move |report| drop(sender.send(report)), |_| {})?;
@@ -34,14 +38,18 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<()> {
         let prefix = |n: u32| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::from((20 << 24) + (n << 8)), 24));
         (0..options.routes).map(|n| (prefix(n), Some(hops.clone()))).collect::<Vec<_>>()
     };
-    let mut taken = Vec::new();
+    let (mut taken, mut cpu) = (Vec::new(), Vec::new());
     for gateway in options.gateway.iter().cycle().take(options.changes as usize + 1) {
         let changes = changes(*gateway);
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), cpu_seconds(ClockId::ProcessCPUTime));
         wait(&reports, kernel.update(changes))?;
         taken.push(begun.elapsed().as_secs_f64() * 1e3);
+        cpu.push((cpu_seconds(ClockId::ProcessCPUTime) - before) * 1e3);
     }
-    println!("{}", serde_json::json!({ "added_ms": taken[0], "changed_ms": taken[1..] }));
+    let figures = serde_json::json!({
+        "added_ms": taken[0], "changed_ms": taken[1..], "added_cpu_ms": cpu[0], "changed_cpu_ms": cpu[1..],
+    });
+    println!("{figures}");
     kernel.remove_all(Duration::from_secs(60))?;
     Ok(())
 }
