@@ -4,13 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use l34_bfd::{SessionConfig, SessionKey};
-use l34_bgp::config::{Config, Md5Key, Originate, PeerConfig, PeerKey};
+use l34_bgp::config::{Config, MaxPrefix, Md5Key, Originate, PeerConfig, PeerKey};
 use l34_bgp::net::Family;
 use l34_kernel::LinkView;
 use l34_plan::router::{Decision, Intent, PeerIntent};
+
+/// What a peer may announce in a family: twice the Internet, so that nobody meets the limit who means well, and memory
+/// has one.
+const MAX_PREFIX: MaxPrefix =
+    MaxPrefix { limit: 2_000_000, warning_percent: 75, restart: Some(Duration::from_secs(300)) };
 
 /// The interfaces of this host by name.
 pub(crate) type Interfaces = BTreeMap<String, LinkView>;
@@ -65,6 +71,7 @@ fn config(peer: &PeerIntent, interfaces: &Interfaces, bfd_up: &BTreeSet<SessionK
         blocked,
         on_link: Some(link.map_or_else(|| [].into(), on_link)),
         next_hop_v6: link.and_then(global_v6).filter(|_| is_link_local(peer.address)),
+        max_prefix: [Some(MAX_PREFIX); 2],
         ..PeerConfig::new(peer.local_asn, peer.remote_asn)
     }
 }
