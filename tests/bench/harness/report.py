@@ -64,7 +64,7 @@ def _table(rows, columns, reference):
     for speaker, mine in by_speaker.items():
         good = [row for row in mine if "failed" not in row]
         version = mine[0]["version"]
-        cells = [f"{speaker} {version}", str(len(good)), spread([row["others_cores"] or 0 for row in good]) if good else "-"]
+        cells = [f"{speaker} {version}".strip(), str(len(good)), spread([row["others_cores"] or 0 for row in good]) if good else "-"]
         if not good:
             yield "| " + " | ".join(cells + ["failed: " + mine[0]["failed"][:80]]) + " |"
             continue

@@ -98,6 +98,8 @@ class Router(Speaker):
 
 
 def _revision():
+    if "L34_BIN" in os.environ:
+        return ""  # whatever lies there
     try:
         return w.run("git", "-C", REPOSITORY, "rev-parse", "--short", "HEAD").strip()
     except (OSError, RuntimeError):
