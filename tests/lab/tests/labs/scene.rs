@@ -10,8 +10,9 @@ use std::time::Duration;
 
 /// A session comes up within this time, also when one side has to wait for the other.
 pub(crate) const SESSION: Duration = Duration::from_secs(20);
-/// What should take milliseconds, on a machine that is busy with other things.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+/// What should take milliseconds. A bird 2.0.12 that nothing wakes sleeps up to three seconds over work that it has
+/// scheduled, such as its first UPDATE, and the machine may be busy.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) const GATEWAY: &str = "my-kpng-gateway";
 /// The example as users apply it.

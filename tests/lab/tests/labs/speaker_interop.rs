@@ -16,7 +16,7 @@ use std::time::Duration;
 const US: &str = "10.0.0.1";
 const PEER: &str = "10.0.0.2";
 const SESSION: Duration = Duration::from_secs(20);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 fn two_hosts(lab: &Lab) -> (Host, Host) {
     let segment = lab.segment();

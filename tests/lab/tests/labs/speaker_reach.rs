@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const VIP: &str = "20.0.0.1/32";
 const SESSION: Duration = Duration::from_secs(20);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 fn two_hosts(lab: &Lab) -> (Host, Host) {
     let segment = lab.segment();

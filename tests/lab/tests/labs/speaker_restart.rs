@@ -17,7 +17,7 @@ const PEER: &str = "10.0.0.2";
 const KEPT: &str = "198.51.100.0/24";
 const DROPPED: &str = "203.0.113.0/24";
 const SESSION: Duration = Duration::from_secs(20);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 struct Scene {
     lab: Lab,

@@ -9,7 +9,7 @@ use std::time::Duration;
 const DIALLED: Duration = Duration::from_secs(30);
 /// A kernel repeats its SYN within this time.
 const OPENED: Duration = Duration::from_secs(20);
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(10);
 
 const ESTABLISHED: &str = "01";
 const SYN_SENT: &str = "02";
