@@ -93,7 +93,8 @@ fn routes_of_a_bird_that_restarts_stay_and_what_it_forgot_goes_at_its_end_of_rib
     assert_eq!(watching.next_hops(KEPT), ["192.0.2.1"], "kept while the peer restarts");
     bird_router.recover(&bird(&[KEPT], true));
     bird_router.established(US, SESSION);
-    watching.has_next_hops(DROPPED, &[], SOON);
+    // bird sleeps before each of its steps when nothing wakes it, see `scene::SOON`.
+    watching.has_next_hops(DROPPED, &[], SESSION);
     assert_eq!(watching.next_hops(KEPT), ["192.0.2.1"]);
     assert_eq!(changes(&watching, KEPT), before, "never withdrawn, never announced anew");
     wait_until(SOON, "our End-of-RIB reaches the restarted bird", || {
