@@ -8,10 +8,12 @@ pub mod duration;
 pub mod gateway_router;
 pub mod kinds;
 pub mod names;
+pub mod router_state;
 
 pub use duration::{DurationError, GoDuration};
 pub use gateway_router::{GatewayRouter, GatewayRouterSpec, GatewayRouterStatus};
 pub use kinds::Kind;
+pub use router_state::{RouterState, RouterStateSpec};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -26,24 +28,51 @@ pub mod gateway {
     };
 }
 
+/// Kubernetes' own types of the `apps` group.
+pub mod apps {
+    pub use k8s_openapi::api::apps::v1::{
+        DaemonSet, DaemonSetSpec, DaemonSetStatus, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
+    };
+}
+
+/// Who may do what.
+pub mod rbac {
+    pub use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+}
+
+/// Leases, which elect a leader.
+pub mod coordination {
+    pub use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+}
+
+/// Events.
+pub mod events {
+    pub use k8s_openapi::api::events::v1::{Event, EventSeries};
+}
+
 /// Kubernetes' own types.
 pub mod core {
     pub use k8s_openapi::ByteString;
     pub use k8s_openapi::api::core::v1::{
-        Container, ContainerPort, ObjectReference, Pod, PodCondition, PodSpec, PodStatus, Secret, Service,
-        ServicePort, ServiceSpec,
+        Container, ContainerPort, ContainerState, ContainerStatus, ObjectReference, Pod, PodCondition,
+        PodSpec, PodStatus, PodTemplateSpec, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
     };
     pub use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-    pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, OwnerReference, Time};
+    pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{
+        Condition, LabelSelector, MicroTime, ObjectMeta, OwnerReference, Time,
+    };
     pub use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 }
+
+/// The time library under [`core::Time`].
+pub use k8s_openapi::jiff;
 
 /// Metadata access for every type above.
 pub use kube::{CustomResourceExt, Resource, ResourceExt};
 
 /// The CustomResourceDefinitions of our own kinds, as they lie in `yaml/`.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![GatewayRouter::crd()];
+    let mut crds = vec![GatewayRouter::crd(), RouterState::crd()];
     let schemas = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions).filter_map(|v| v.schema.as_mut());
     schemas.filter_map(|s| s.open_api_v3_schema.as_mut()).for_each(refuse_null);
     crds

@@ -11,7 +11,27 @@ pub const CONTROLLER_NAME: &str = "l-3-4-gateway-api-poc/kpng";
 /// Field manager, and the value of [`MANAGED_BY`], of everything that our controller writes.
 pub const CONTROLLER: &str = "l34-gateway-controller";
 
+/// Field manager under which the controller writes `GatewayClass.status.supportedFeatures`, apart from
+/// its conditions: an older Gateway API has the field in another shape and refuses it.
+pub const CONTROLLER_FEATURES: &str = "l34-gateway-controller-features";
+
+/// The router: field manager of its RouterState, name of its container image and of its ClusterRole.
+pub const ROUTER: &str = "l34-router";
+
+/// Before the name of a Gateway: the name of its DaemonSet, ServiceAccount and RoleBinding.
+pub const MADE_PREFIX: &str = "l34-";
+
 // Labels.
+
+/// On a gateway pod and everything else that the controller makes for a Gateway: the Gateway's name.
+/// DaemonSets select by it.
+pub const GATEWAY_LABEL: &str = "l34.gateway.api.poc/gateway";
+
+/// On what the controller makes: the name of the application.
+pub const APP_NAME: &str = "app.kubernetes.io/name";
+
+/// On what the controller makes, with the value [`CONTROLLER`]. What lacks it is never touched.
+pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// On a Service, GatewayRouter or EndpointSlice: the Gateway of the same namespace that it belongs to.
 pub const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -59,6 +79,14 @@ pub const CLIENT_ADDRESS_KEEP: &str = "keep";
 
 /// On our EndpointSlices: the VIPs that the controller granted to their Service, separated by commas.
 pub const GRANTED_ADDRESSES: &str = "l34.gateway.api.poc/granted-addresses";
+
+// Names inside the gateway pod.
+
+/// The main container.
+pub const ROUTER_CONTAINER: &str = "router";
+
+/// The init container that sets the sysctls.
+pub const SYSCTLS_CONTAINER: &str = "sysctls";
 
 /// `Gateway.status.addresses` holds at most this many items (Gateway API schema).
 pub const MAX_STATUS_ADDRESSES: usize = 16;

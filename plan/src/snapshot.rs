@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use l34_crds::Kind;
-use l34_crds::core::{EndpointSlice, ObjectMeta, Pod, Secret, Service};
+use l34_crds::apps::DaemonSet;
+use l34_crds::core::{EndpointSlice, ObjectMeta, Pod, Secret, Service, ServiceAccount};
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::gateway_router::GatewayRouter;
+use l34_crds::rbac::RoleBinding;
+use l34_crds::{Kind, RouterState};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// All objects that the plans look at.
@@ -66,6 +68,19 @@ impl Objects {
             Kind::Secret => self.secrets.remove(namespace, name).map(Object::Secret),
         }
     }
+}
+
+/// What the controller sees of what it made itself, and of what the routers report. A folder has none of it.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// The gateway pods of a Gateway.
+    pub daemon_sets: Table<DaemonSet>,
+    /// Who the gateway pods are.
+    pub service_accounts: Table<ServiceAccount>,
+    /// What they may do.
+    pub role_bindings: Table<RoleBinding>,
+    /// What they report.
+    pub router_states: Table<RouterState>,
 }
 
 /// Objects of one kind by namespace and name, in that order.
