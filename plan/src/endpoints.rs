@@ -2,6 +2,7 @@
 //! networks that the Gateway names.
 
 mod pod;
+mod prune;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,6 +11,8 @@ use l34_crds::Kind;
 use l34_crds::core::{Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Pod, Service};
 use l34_crds::gateway::Gateway;
 use l34_crds::names;
+
+pub use prune::prune;
 
 use crate::gateway::{Member, members};
 use crate::meta::{age, annotation};
