@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipnet::IpNet;
-use l34_bfd::{Change, SessionKey, State};
+use l34_bfd::SessionKey;
 use l34_bgp::config::{Config, Originate, PeerKey};
 use l34_bgp::driver::ForwardingChange;
-use l34_bgp::speaker::{Event, EventKind};
 use l34_plan::Problem;
 use l34_plan::router::{self, Intent, Me, StaticIntent, View};
 use l34_plan::snapshot::Objects;
 use l34_source::{Places, Snapshot};
 use tracing::{info, warn};
 
-use crate::bfd_link::PathWatch;
+use crate::bfd_link::{PathNews, PathWatch};
+use crate::bgp_link::News;
 use crate::fib::{Fib, FibChange};
 use crate::history::History;
 use crate::kernel_link::KernelLink;
@@ -128,19 +128,18 @@ impl App {
         self.replan()
     }
 
-    /// A BFD session has changed its state. A neighbour whose operator switched BFD off is not known to be lost
-    /// (RFC 5882 section 4.2).
-    pub(crate) fn bfd_changed(&mut self, key: SessionKey, change: &Change) -> Option<Config> {
-        let was_up = self.bfd_up.contains(&key);
-        if change.state == State::Up {
-            self.set_lost(&key, false);
-            self.bfd_up.insert(key);
-        } else if !change.remote_admin_down {
-            if was_up {
+    /// BFD sessions have changed their state.
+    pub(crate) fn paths_changed(&mut self, changes: BTreeMap<SessionKey, PathNews>) -> Option<Config> {
+        for (key, news) in changes {
+            match news.up {
+                Some(true) => {
+                    self.set_lost(&key, false);
+                    self.bfd_up.insert(key);
+                }
                 // One message for all routes over this next hop; the routes themselves follow from BGP.
-                self.set_lost(&key, true);
+                Some(false) if self.bfd_up.remove(&key) => self.set_lost(&key, true),
+                Some(false) | None => {}
             }
-            self.bfd_up.remove(&key);
         }
         self.reground();
         self.reconfigure()
@@ -155,14 +154,14 @@ impl App {
     }
 
     /// The speaker reports something.
-    pub(crate) fn bgp_event(&mut self, event: &Event) {
-        self.history.note(event);
-        if let (EventKind::Up, Some(PeerKey { address, interface: Some(interface), .. })) =
-            (event.kind, &event.peer)
-        {
-            self.set_lost(&SessionKey { remote: *address, interface: interface.clone() }, false);
+    pub(crate) fn speaker_news(&mut self, news: News) {
+        news.events.iter().for_each(|event| self.history.note(event));
+        for PeerKey { address, interface, .. } in news.up {
+            if let Some(interface) = interface {
+                self.set_lost(&SessionKey { remote: address, interface }, false);
+            }
         }
-        if event.kind == EventKind::Converged {
+        if news.converged {
             self.converged = true;
             self.parts.kernel.converged();
         }

@@ -3,6 +3,7 @@
 mod admin;
 mod app;
 mod bfd_link;
+mod bgp_link;
 mod cli;
 mod drain;
 mod explain;

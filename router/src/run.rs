@@ -1,6 +1,7 @@
 //! `run`: starts the parts, then lets what happens flow between them until a signal ends it.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -8,10 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use l34_bfd::State;
+use l34_bfd::{SessionKey, State};
 use l34_bgp::config::Config;
-use l34_bgp::driver::ForwardingChange;
-use l34_bgp::speaker::{Event, EventKind};
+use l34_bgp::driver::{ForwardingChange, Stopped};
+use l34_bgp::wire::Reason;
 use l34_kernel::NamespaceLock;
 use l34_plan::router::Dataplane;
 use l34_proxy::Status;
@@ -22,13 +23,12 @@ use tokio::task::LocalSet;
 use tracing::{info, info_span, warn};
 
 use crate::app::{App, Identity, Parts, Shared};
-use crate::bfd_link::{self, PathWatch};
+use crate::bfd_link::{self, PathNews, PathWatch};
+use crate::bgp_link::SpeakerWatch;
 use crate::kernel_link::{self, Started};
 use crate::translate::Interfaces;
 use crate::{admin, cli, drain, plane_link, settings};
 
-/// Speaker events that may wait for the main loop; more are only logged.
-const EVENTS: usize = 1024;
 /// Batches of learned routes that may wait; while they do, changes wait in the RIB.
 const ROUTE_BATCHES: usize = 16;
 
@@ -47,8 +47,8 @@ struct Inlets {
     interfaces: watch::Receiver<Interfaces>,
     plane_status: watch::Receiver<Arc<Status>>,
     routes: mpsc::Receiver<Vec<ForwardingChange>>,
-    bgp_events: mpsc::Receiver<Event>,
-    bfd_events: mpsc::Receiver<l34_bfd::Event>,
+    speaker: Arc<SpeakerWatch>,
+    paths: Arc<PathWatch>,
     term: Signal,
     interrupt: Signal,
     hangup: Signal,
@@ -69,8 +69,9 @@ async fn play(args: &cli::Run) -> Result<()> {
     kernel.begin();
     let (plane, plane_status) = plane_link::start(args)?;
     let paths = Arc::new(PathWatch::default());
-    let (bfd, bfd_events) = bfd_link::start(paths.clone()).context("cannot start BFD")?;
-    let (bgp_events_in, bgp_events) = mpsc::channel(EVENTS);
+    let bfd = bfd_link::start(paths.clone()).context("cannot start BFD")?;
+    let speaker = Arc::new(SpeakerWatch::default());
+    let told = speaker.clone();
     let (routes_in, routes) = mpsc::channel(ROUTE_BATCHES);
     let bgp = l34_bgp::driver::spawn(l34_bgp::driver::Options {
         speaker: l34_bgp::speaker::Options {
@@ -79,14 +80,12 @@ async fn play(args: &cli::Run) -> Result<()> {
             restarted,
             ..l34_bgp::speaker::Options::default()
         },
-        on_event: Box::new(move |event| {
-            log(&event);
-            let _ = bgp_events_in.try_send(event);
-        }),
+        on_event: Box::new(move |event| told.event(event)),
         forwarding: Some(routes_in),
     });
     let bgp = Arc::new(bgp.context("cannot start the BGP speaker")?);
-    paths.connect(bgp.clone());
+    let ends = bgp.clone();
+    paths.connect(move |peer| ends.try_end_session(peer.clone(), Reason::BFD_DOWN).is_ok());
 
     let identity = Identity {
         namespace: args.namespace.clone(),
@@ -104,23 +103,14 @@ async fn play(args: &cli::Run) -> Result<()> {
         cli::Dataplane::Nftables => Dataplane::Nftables,
         cli::Dataplane::None => Dataplane::None,
     };
-    let parts = Parts { bgp, bfd, paths, kernel, plane };
+    let parts = Parts { bgp, bfd, paths: paths.clone(), kernel, plane };
     let app = App::new(identity, parts, dataplane, args.router_id, restarted.is_none());
     let app: Shared = Rc::new(RefCell::new(app));
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let (folder, snapshots) = watch_folder(args.manifests.clone())?;
 
-    let mut inlets = Inlets {
-        snapshots,
-        interfaces,
-        plane_status,
-        routes,
-        bgp_events,
-        bfd_events,
-        term,
-        interrupt,
-        hangup,
-    };
+    let mut inlets =
+        Inlets { snapshots, interfaces, plane_status, routes, speaker, paths, term, interrupt, hangup };
     flow(&app, &mut inlets, writes_kernel).await;
     drop(folder);
     drain::drain(&app, args.drain_pause, &mut inlets.term, &mut inlets.interrupt).await;
@@ -136,83 +126,89 @@ fn watch_folder(folder: PathBuf) -> Result<(FolderWatch, watch::Receiver<Option<
 }
 
 /// Lets what happens flow until a signal asks for the end. A part that has ended is no reason to stop the others: its
-/// channel closes, and its branch with it.
+/// branch stays silent.
 async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
     loop {
-        let departure = app.borrow().parts.plane.next_departure();
-        let departed = async {
-            match departure {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        let config: Option<Config> = tokio::select! {
-            biased;
-            _ = inlets.term.recv() => return,
-            _ = inlets.interrupt.recv() => return,
-            _ = inlets.hangup.recv() => {
-                // What many daemons take as a call to reload must not end this one undrained.
-                info!("SIGHUP: nothing to reload, the folder is watched");
-                None
-            }
-            Some(event) = inlets.bfd_events.recv() => {
-                log_bfd(&event);
-                app.borrow_mut().bfd_changed(event.key, &event.change)
-            }
-            Ok(()) = inlets.interfaces.changed() => {
-                let interfaces = inlets.interfaces.borrow_and_update().clone();
-                settings::set(&interfaces, writes_kernel);
-                app.borrow_mut().interfaces_changed(interfaces)
-            }
-            Ok(()) = inlets.snapshots.changed() => {
-                let snapshot = inlets.snapshots.borrow_and_update().clone();
-                snapshot.and_then(|snapshot| app.borrow_mut().objects_changed(snapshot))
-            }
-            Ok(()) = inlets.plane_status.changed() => {
-                inlets.plane_status.mark_unchanged();
-                app.borrow_mut().plane_changed()
-            }
-            () = departed => {
-                app.borrow_mut().parts.plane.let_go(Instant::now());
-                None
-            }
-            // After what is rare, for peers can keep this coming without an end; before the events, of which one says
-            // that routes are complete.
-            Some(changes) = inlets.routes.recv() => {
-                app.borrow_mut().routes_changed(changes);
-                tokio::task::yield_now().await;
-                None
-            }
-            Some(event) = inlets.bgp_events.recv() => {
-                app.borrow_mut().bgp_event(&event);
-                None
-            }
-        };
-        if let Some(config) = config {
-            let bgp = app.borrow().parts.bgp.clone();
-            if bgp.configure(config).await.is_err() {
-                warn!("the BGP speaker has stopped");
+        match step(app, inlets, writes_kernel).await {
+            Ok(ControlFlow::Continue(())) => app.borrow_mut().drop_retired(),
+            Ok(ControlFlow::Break(())) => return,
+            Err(stopped) => {
+                warn!("{stopped}");
                 return;
             }
         }
-        app.borrow_mut().drop_retired();
     }
 }
 
-fn log(event: &Event) {
-    let address = event.peer.as_ref().map(ToString::to_string).unwrap_or_default();
-    let span = info_span!("peer", router = event.name, address);
-    let _entered = event.peer.as_ref().map(|_| span.entered());
-    match event.kind {
-        EventKind::Up | EventKind::Converged => info!("{}", event.text),
-        EventKind::EndOfRib => tracing::debug!("{}", event.text),
-        EventKind::Down | EventKind::Failed | EventKind::Warning => warn!("{}", event.text),
+/// Waits for one thing to happen and does what follows from it.
+async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<ControlFlow<()>, Stopped> {
+    let departure = app.borrow().parts.plane.next_departure();
+    let departed = async {
+        match departure {
+            Some(at) => tokio::time::sleep_until(at.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let bgp = app.borrow().parts.bgp.clone();
+    let config: Option<Config> = tokio::select! {
+        biased;
+        _ = inlets.term.recv() => return Ok(ControlFlow::Break(())),
+        _ = inlets.interrupt.recv() => return Ok(ControlFlow::Break(())),
+        _ = inlets.hangup.recv() => {
+            // What many daemons take as a call to reload must not end this one undrained.
+            info!("SIGHUP: nothing to reload, the folder is watched");
+            None
+        }
+        news = inlets.paths.news() => {
+            for peer in news.owed {
+                bgp.end_session(peer, Reason::BFD_DOWN).await?;
+            }
+            news.changes.iter().for_each(|(key, news)| log_bfd(key, news));
+            app.borrow_mut().paths_changed(news.changes)
+        }
+        Ok(()) = inlets.interfaces.changed() => {
+            let interfaces = inlets.interfaces.borrow_and_update().clone();
+            settings::set(&interfaces, writes_kernel);
+            app.borrow_mut().interfaces_changed(interfaces)
+        }
+        Ok(()) = inlets.snapshots.changed() => {
+            let snapshot = inlets.snapshots.borrow_and_update().clone();
+            snapshot.and_then(|snapshot| app.borrow_mut().objects_changed(snapshot))
+        }
+        Ok(()) = inlets.plane_status.changed() => {
+            inlets.plane_status.mark_unchanged();
+            app.borrow_mut().plane_changed()
+        }
+        () = departed => {
+            app.borrow_mut().parts.plane.let_go(Instant::now());
+            None
+        }
+        news = inlets.speaker.news() => {
+            // Routes that came before go first, for one kind of news says that they are complete. Peers can keep both
+            // coming without an end: each gets its turn.
+            for _ in 0..inlets.routes.len() {
+                let Ok(changes) = inlets.routes.try_recv() else { break };
+                app.borrow_mut().routes_changed(changes);
+            }
+            app.borrow_mut().speaker_news(news);
+            tokio::task::yield_now().await;
+            None
+        }
+        Some(changes) = inlets.routes.recv() => {
+            app.borrow_mut().routes_changed(changes);
+            tokio::task::yield_now().await;
+            None
+        }
+    };
+    if let Some(config) = config {
+        bgp.configure(config).await?;
     }
+    Ok(ControlFlow::Continue(()))
 }
 
-fn log_bfd(event: &l34_bfd::Event) {
-    let change = &event.change;
-    let span = info_span!("bfd", address = %event.key.remote, interface = event.key.interface);
+fn log_bfd(key: &SessionKey, news: &PathNews) {
+    let change = &news.change;
+    let span = info_span!("bfd", address = %key.remote, interface = key.interface);
     let _entered = span.entered();
     if change.previous == State::Up {
         let silent = change.last_rx.map(|last| change.at.saturating_duration_since(last));
