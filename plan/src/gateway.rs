@@ -1,6 +1,7 @@
 //! Which Gateways are ours, what belongs to them, and which VIPs each of them holds.
 
 mod grants;
+mod limits;
 mod status;
 mod wanted;
 
@@ -18,6 +19,7 @@ use crate::snapshot::{ObjectRef, Objects};
 
 pub(crate) use grants::recorded;
 pub use grants::{Granted, decide};
+pub use limits::Limits;
 pub use status::{ADDRESSES_GRANTED, StatusPlan, status};
 pub use wanted::{Claims, Refused, RefusedReason, Wanted, wanted};
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use l34_crds::Kind;
-use l34_plan::gateway::{StatusPlan, decide, status};
+use l34_plan::gateway::{Limits, StatusPlan, decide, status};
 use l34_plan::snapshot::{NamespacedName, Object, Objects};
 use serde_json::{Value, json};
 
@@ -38,7 +38,8 @@ fn service(name: &str, gateway: &str, addresses: &[String]) -> (Kind, Value) {
 }
 
 fn planned(objects: &Objects, name: &str) -> Result<StatusPlan, Box<dyn std::error::Error>> {
-    let granted = decide(objects).remove(&NamespacedName::new("ns", name)).ok_or("not ours")?;
+    let granted =
+        decide(objects, &Limits::default()).remove(&NamespacedName::new("ns", name)).ok_or("not ours")?;
     Ok(status(objects.gateways.get("ns", name).ok_or("absent")?, &granted))
 }
 
@@ -114,6 +115,30 @@ fn what_is_not_granted_is_named_with_the_reason() -> TestResult {
                 "NotGranted",
                 "20.0.0.1 of Service ns/b is held by Gateway ns/holder; \
                  20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder"
+            ),
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn an_address_outside_the_allowed_ranges_is_refused_even_to_who_has_it() -> TestResult {
+    let limits: Limits = serde_json::from_value(json!([{"namespaces": ["ns"], "ranges": ["20.0.0.2/31"]}]))?;
+    let objects =
+        objects(&[gateway("gw", &["30.0.0.1"], &addresses(1..2)), service("a", "gw", &addresses(1..4))])?;
+    let plan = planned_within(&objects, "gw", &limits)?;
+    assert_eq!(plan.addresses, parsed(&addresses(2..4)));
+    let outside = "is outside the ranges that the controller's configuration (allowedAddresses) has for \
+                   Gateways of class l-3-4-gateway-api-poc/kpng in namespace ns";
+    let words: Vec<_> = plan.conditions.iter().map(|c| (c.type_, c.reason, c.message.clone())).collect();
+    assert_eq!(
+        words,
+        [
+            ("Programmed", "AddressNotUsable", format!("30.0.0.1 of Gateway ns/gw {outside}")),
+            (
+                "l34.gateway.api.poc/AddressesGranted",
+                "NotGranted",
+                format!("20.0.0.1 of Service ns/a {outside}; 30.0.0.1 of Gateway ns/gw {outside}")
             ),
         ]
     );

@@ -8,6 +8,7 @@ use l34_crds::gateway::Gateway;
 use l34_crds::names;
 
 use super::Member;
+use super::limits::Limits;
 use super::wanted::{Claims, Refused, RefusedReason, SPEC_ADDRESSES, Wanted, field_of, list, wanted};
 use crate::meta::{age, annotation, label};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
@@ -23,17 +24,20 @@ pub struct Granted<'a> {
     pub refused: Vec<Refused>,
 }
 
-/// Decides who holds each VIP: of the Gateways that ask for it the one that holds it by record, then
-/// the older one, then the first by namespace and name.
+/// Decides who holds each VIP: of the Gateways that ask for it, and may have it by `limits`, the one
+/// that holds it by record, then the older one, then the first by namespace and name.
 ///
 /// By record means in `Gateway.status.addresses`, or on one of our EndpointSlices of its Services.
-pub fn decide(objects: &Objects) -> BTreeMap<NamespacedName, Granted<'_>> {
+pub fn decide<'a>(objects: &'a Objects, limits: &Limits) -> BTreeMap<NamespacedName, Granted<'a>> {
     let mut services = members_by_gateway(objects);
     let mut candidates: Vec<Candidate<'_>> = super::ours(objects)
         .map(|(namespace, name, gateway)| {
             let members = services.remove(&(namespace, name)).unwrap_or_default();
             let Wanted { members, claims, refused } = wanted(gateway, members);
-            Candidate { namespace, name, gateway, granted: Granted { members, claims, refused } }
+            let mut candidate =
+                Candidate { namespace, name, gateway, granted: Granted { members, claims, refused } };
+            candidate.keep_within(limits);
+            candidate
         })
         .collect();
     candidates.sort_by(|a, b| age(&a.gateway.metadata).cmp(&age(&b.gateway.metadata)));
@@ -87,6 +91,48 @@ struct Candidate<'a> {
     granted: Granted<'a>,
 }
 
+impl Candidate<'_> {
+    /// Takes away what the Gateway may not have, whoever asks for it.
+    fn keep_within(&mut self, limits: &Limits) {
+        let asked = self.granted.claims.keys().copied();
+        let outside: Vec<IpAddr> = asked.filter(|address| !limits.allow(self.gateway, *address)).collect();
+        if outside.is_empty() {
+            return;
+        }
+        let words = format!(
+            "is outside the ranges that the controller's configuration (allowedAddresses) has for Gateways of \
+             class {} in namespace {}",
+            self.gateway.spec.gateway_class_name, self.namespace
+        );
+        for address in outside {
+            self.refuse(address, &words);
+        }
+    }
+
+    /// Takes an address away from all who ask for it, and notes why.
+    fn refuse(&mut self, address: IpAddr, words: &str) {
+        let Granted { claims, refused, .. } = &mut self.granted;
+        let mut refuse = |object, field| {
+            refused.push(Refused {
+                object,
+                field,
+                address: address.to_string(),
+                reason: RefusedReason::AddressNotUsable,
+                words: words.to_owned(),
+            });
+        };
+        for member in claims.remove(&address).unwrap_or_default() {
+            let field = field_of(member.service, address).unwrap_or_default();
+            refuse(ObjectRef::new(Kind::Service, self.namespace, member.name), field);
+        }
+        let mut in_spec =
+            self.gateway.spec.addresses.iter().flatten().filter_map(|a| a.value.as_ref()?.parse().ok());
+        if in_spec.any(|a: IpAddr| a == address) {
+            refuse(ObjectRef::new(Kind::Gateway, self.namespace, self.name), SPEC_ADDRESSES);
+        }
+    }
+}
+
 /// The addresses that more than one candidate asks for.
 fn contended(candidates: &[Candidate<'_>]) -> BTreeSet<IpAddr> {
     let mut seen = BTreeSet::new();
@@ -111,24 +157,6 @@ fn settle(candidates: &mut [Candidate<'_>], records: &[BTreeSet<IpAddr>], addres
 
     let words = format!("is held by Gateway {}/{}", candidates[winner].namespace, candidates[winner].name);
     for loser in asking.into_iter().filter(|&i| i != winner) {
-        let Candidate { namespace, name, gateway, granted } = &mut candidates[loser];
-        let services = granted.claims.remove(&address).unwrap_or_default();
-        let mut refuse = |object, field| {
-            granted.refused.push(Refused {
-                object,
-                field,
-                address: address.to_string(),
-                reason: RefusedReason::AddressNotUsable,
-                words: words.clone(),
-            });
-        };
-        for member in services {
-            let field = field_of(member.service, address).unwrap_or_default();
-            refuse(ObjectRef::new(Kind::Service, namespace, member.name), field);
-        }
-        let in_spec = gateway.spec.addresses.iter().flatten().filter_map(|a| a.value.as_ref()?.parse().ok());
-        if in_spec.into_iter().any(|a: IpAddr| a == address) {
-            refuse(ObjectRef::new(Kind::Gateway, namespace, name), SPEC_ADDRESSES);
-        }
+        candidates[loser].refuse(address, &words);
     }
 }

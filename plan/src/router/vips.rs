@@ -8,7 +8,9 @@ use l34_crds::Kind;
 
 use super::intent::{Decision, VipIntent, Withheld};
 use super::{Dataplane, Me, View};
-use crate::gateway::{Claims, Granted, Member, Refused, Standing, Wanted, decide, members, recorded, wanted};
+use crate::gateway::{
+    Claims, Granted, Limits, Member, Refused, Standing, Wanted, decide, members, recorded, wanted,
+};
 use crate::problem::Problem;
 use crate::services::{ServiceEntry, announces_always, is_local};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
@@ -31,8 +33,9 @@ pub(super) fn holdings<'a>(objects: &'a Objects, me: &Me, standing: &Standing) -
     let Some(gateway) = objects.gateways.get(namespace, name) else { return Holdings::default() };
 
     if me.view == View::Own && *standing == Standing::Ours {
-        let Granted { members, claims, refused } =
-            decide(objects).remove(&NamespacedName::new(namespace, name)).unwrap_or_default();
+        let Granted { members, claims, refused } = decide(objects, &Limits::default())
+            .remove(&NamespacedName::new(namespace, name))
+            .unwrap_or_default();
         return Holdings { members, granted: claims, refused, apart: BTreeMap::new() };
     }
     let Wanted { members, mut claims, refused } = wanted(gateway, members(objects, namespace, name));
