@@ -59,7 +59,7 @@ pub(crate) struct App {
     seen: BTreeSet<Arc<str>>,
     bfd_up: BTreeSet<SessionKey>,
     /// Next hops whose BFD session went Down, until it or the BGP session over it is up again.
-    lost_hops: BTreeSet<(IpAddr, String)>,
+    lost_hops: BTreeSet<SessionKey>,
     router_id: Option<Ipv4Addr>,
     originate: Arc<BTreeMap<IpNet, Originate>>,
     /// What the speaker was given last.
@@ -146,10 +146,9 @@ impl App {
     }
 
     fn set_lost(&mut self, key: &SessionKey, lost: bool) {
-        let hop = (key.remote, key.interface.clone());
-        let changed = if lost { self.lost_hops.insert(hop) } else { self.lost_hops.remove(&hop) };
+        let changed = if lost { self.lost_hops.insert(key.clone()) } else { self.lost_hops.remove(key) };
         if changed {
-            self.parts.kernel.set_down(self.lost_hops.clone());
+            self.parts.kernel.set_down(&self.lost_hops);
         }
     }
 
@@ -241,6 +240,12 @@ impl App {
         let wanted = translate::bfd(intent);
         let keys: BTreeSet<&SessionKey> = wanted.iter().map(|session| &session.key).collect();
         self.bfd_up.retain(|key| keys.contains(key));
+        // A next hop that nobody watches any more is not known to be lost.
+        let lost = self.lost_hops.len();
+        self.lost_hops.retain(|key| keys.contains(key));
+        if self.lost_hops.len() < lost {
+            self.parts.kernel.set_down(&self.lost_hops);
+        }
         let mut peers: BTreeMap<SessionKey, Vec<PeerKey>> = BTreeMap::new();
         for peer in intent.peers.iter().filter(|peer| peer.bfd.is_some()) {
             let key = SessionKey { remote: peer.address, interface: peer.interface.clone() };

@@ -1,11 +1,11 @@
 //! The kernel's routes as the rest of the router sees them, with or without leave to change them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use l34_bfd::SessionKey;
 use l34_bgp::net::{Family, FamilySet};
 use l34_kernel::{Handle, NextHop, NextHops, Report, RouteState, RuleMode, Wanted};
 use l34_plan::fib::Route;
@@ -106,10 +106,10 @@ impl KernelLink {
     }
 
     /// Says which next hops do not answer, ahead of the routes that will follow from it.
-    pub(crate) fn set_down(&self, down: BTreeSet<(IpAddr, String)>) {
+    pub(crate) fn set_down(&self, down: &BTreeSet<SessionKey>) {
         if self.writes {
-            let hop = |(gateway, interface)| NextHop { gateway, interface };
-            self.handle.set_down(down.into_iter().map(hop).collect());
+            let hop = |key: &SessionKey| NextHop { gateway: key.remote, interface: key.interface.clone() };
+            self.handle.set_down(down.iter().map(hop).collect());
         }
     }
 
