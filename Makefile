@@ -7,12 +7,13 @@
 #   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
 #   make test-guards          the traffic labs' checks go red when what they guard is taken away (root)
 #   make bench                benchmarks beside bird2, FRR and GoBGP; BENCH="s1 s3 --rounds 9" chooses (root, no noise)
+#   make generate             writes the CRDs anew from the types, and the charts' copies of them
 #   make check                what CI also asks: format, lints, docs, licences, pure halves
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs packages test unit labs lab test-guards check under-test bench
+.PHONY: help demo demo-down needs packages test unit labs lab test-guards check under-test bench generate
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -64,3 +65,7 @@ check:
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps
 	tests/setup/purity
 	tests/setup/licences
+
+generate:
+	cargo run --locked --quiet -p l34-crds --example crdgen
+	cp crds/yaml/*.yaml deploy/PoC/files/crds/
