@@ -243,7 +243,10 @@ pub struct FailingPod {
 }
 
 const DURATION: &str = "self.matches('^(0|(([0-9]+([.][0-9]*)?|[.][0-9]+)(h|m|s|ms|us|µs|μs|ns))+)$')";
+// The API server refuses rules whose estimated cost is too high, and a text made of a number has no bound for it: what
+// is finer than a millisecond is told by the text that was given.
 const HOLD_TIME: &str = "duration(self) == duration('0s') || (duration(self) >= duration('3s') \
-    && duration(self) <= duration('65535s') && duration(string(duration(self).getSeconds()) + 's') == duration(self))";
+    && duration(self) <= duration('65535s') && duration(self).getMilliseconds() % 1000 == 0 \
+    && self.matches('^(([0-9]+([.][0-9]{0,3})?|[.][0-9]{1,3})(h|m|s)|[0-9]+ms)+$'))";
 const WHOLE_MILLISECONDS: &str = "duration(self) >= duration('1ms') && duration(self) <= duration('4294s') \
-    && duration(string(duration(self).getMilliseconds()) + 'ms') == duration(self)";
+    && self.matches('^(([0-9]+([.][0-9]{0,3})?|[.][0-9]{1,3})(h|m|s)|[0-9]+ms)+$')";
