@@ -52,13 +52,22 @@ pub(super) fn reconcile(driver: &Rc<Driver>) {
     rekey(driver);
 }
 
-/// Gives each open listener the keys its peers have now.
+/// Gives each open listener the keys its peers have now, and their distance.
 pub(super) fn rekey(driver: &Rc<Driver>) {
     let wanted = driver.speaker.borrow().listeners();
     for (listener, entry) in driver.listening.borrow_mut().iter_mut() {
         if let (Some(open), Some(peers)) = (&mut entry.open, wanted.get(listener)) {
             open.keys = set_keys(open.socket.as_raw_fd(), std::mem::take(&mut open.keys), peers);
+            set_distance(open.socket.as_raw_fd(), listener, peers);
         }
+    }
+}
+
+/// Has the kernel drop calls from further away than any peer is. Where that is refused, it is found out when a call has
+/// been accepted.
+fn set_distance(fd: RawFd, listener: &Listener, peers: &[ListenFor]) {
+    if let Err(error) = socket::set_least_ttl(fd, listener.ipv6, peers.iter().map(|peer| peer.ttl)) {
+        tracing::debug!(port = listener.port, "no GTSM on the listener: {}", socket::in_words(&error));
     }
 }
 
@@ -67,6 +76,9 @@ fn set_keys(fd: RawFd, mut old: BTreeMap<IpAddr, Md5Key>, peers: &[ListenFor]) -
     let mut new = BTreeMap::new();
     for peer in peers {
         let Some(key) = &peer.md5 else { continue };
+        if new.contains_key(&peer.address) {
+            continue;
+        }
         let known = old.remove(&peer.address).is_some_and(|had| had == *key);
         match if known { Ok(()) } else { socket::set_md5(fd, peer.address, Some(key)) } {
             Ok(()) => {
@@ -90,6 +102,7 @@ fn open(driver: &Rc<Driver>, listener: &Listener) -> Option<Open> {
     let peers = driver.speaker.borrow().listeners().remove(listener).unwrap_or_default();
     let opened = socket::for_listen(listener).and_then(|bound| {
         let keys = set_keys(bound.as_raw_fd(), BTreeMap::new(), &peers);
+        set_distance(bound.as_raw_fd(), listener, &peers);
         socket::start_listening(&bound)?;
         Ok(Open { socket: Rc::new(TcpListener::from_std(bound.into())?), index, keys })
     });

@@ -59,6 +59,26 @@ pub(super) fn set_distance(fd: RawFd, peer: &ListenFor) -> io::Result<()> {
     set_ttl_raw(fd, peer.address.is_ipv6(), peer.ttl, peer.ibgp)
 }
 
+/// Has the kernel drop what comes to a listener with a smaller TTL than every peer's packets must have. Where one of them
+/// is without GTSM, any will do.
+pub(super) fn set_least_ttl(fd: RawFd, ipv6: bool, peers: impl Iterator<Item = Ttl>) -> io::Result<()> {
+    let least = peers.map(least_ttl).min().unwrap_or(0);
+    let (level, name) = min_ttl_option(ipv6);
+    set_option(fd, level, name, &libc::c_int::from(least))
+}
+
+/// The smallest TTL a peer's packets may arrive with.
+fn least_ttl(ttl: Ttl) -> u8 {
+    match ttl {
+        Ttl::Direct | Ttl::Multihop(_) => 0,
+        Ttl::Security(hops) => 255 - (hops.max(1) - 1),
+    }
+}
+
+fn min_ttl_option(ipv6: bool) -> (libc::c_int, libc::c_int) {
+    if ipv6 { (libc::IPPROTO_IPV6, IPV6_MINHOPCOUNT) } else { (libc::IPPROTO_IP, libc::IP_MINTTL) }
+}
+
 /// Octets that the peer has not acknowledged yet.
 pub(super) fn unacknowledged(fd: RawFd) -> usize {
     let mut octets: libc::c_int = 0;
@@ -143,21 +163,18 @@ fn set_ttl(socket: &Socket, ipv6: bool, ttl: Ttl, ibgp: bool) -> io::Result<()> 
 }
 
 fn set_ttl_raw(fd: RawFd, ipv6: bool, ttl: Ttl, ibgp: bool) -> io::Result<()> {
-    let (level, out, min) = if ipv6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS, IPV6_MINHOPCOUNT)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_TTL, libc::IP_MINTTL)
-    };
-    match ttl {
+    let (level, min) = min_ttl_option(ipv6);
+    let out = if ipv6 { libc::IPV6_UNICAST_HOPS } else { libc::IP_TTL };
+    let hops = match ttl {
         // The system's own.
-        Ttl::Direct if ibgp => set_option(fd, level, out, &(-1 as libc::c_int)),
-        Ttl::Direct => set_option(fd, level, out, &libc::c_int::from(1_u8)),
-        Ttl::Multihop(hops) => set_option(fd, level, out, &libc::c_int::from(hops.max(1))),
-        Ttl::Security(hops) => {
-            set_option(fd, level, out, &libc::c_int::from(255_u8))?;
-            set_option(fd, level, min, &libc::c_int::from(255 - (hops.max(1) - 1)))
-        }
-    }
+        Ttl::Direct if ibgp => -1,
+        Ttl::Direct => 1,
+        Ttl::Multihop(hops) => hops.max(1).into(),
+        Ttl::Security(_) => 255,
+    };
+    set_option::<libc::c_int>(fd, level, out, &hops)?;
+    // Set in any case: an accepted connection starts with its listener's.
+    set_option(fd, level, min, &libc::c_int::from(least_ttl(ttl)))
 }
 
 fn set_option<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {

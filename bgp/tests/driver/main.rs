@@ -6,7 +6,7 @@
 
 mod end;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use l34_bgp::State;
 use l34_bgp::config::{GracefulRestart, Md5Key, PeerConfig, Ttl};
 use l34_bgp::net::Family;
 use l34_bgp::speaker::EventKind;
+use socket2::{Domain, Socket, Type};
 
 #[test]
 fn routes_of_both_families_arrive_and_leave_and_a_shutdown_says_why() {
@@ -124,6 +125,30 @@ fn link_local_peers_with_gtsm_come_up_over_their_interface() {
     let paths = pair.two.forwarding(net("2001:db8:20::1/128"));
     assert_eq!(paths[0].next_hop, "fe80::1".parse::<IpAddr>().unwrap());
     assert_eq!(paths[0].interface.as_deref(), Some("bgp0"));
+}
+
+#[test]
+fn calls_from_too_far_away_do_not_even_get_an_answer() {
+    let Some(mut pair) = Pair::new() else { return };
+    pair.link();
+    pair.one.passive = true;
+    pair.one.start(|config| config.ttl = Ttl::Security(1));
+    let far = |pair: &Pair| pair.two.namespace.run(|| call("192.0.2.1", 254));
+    assert_eq!(far(&pair).unwrap_err().kind(), ErrorKind::TimedOut);
+    pair.one.change(|config| config.ttl = Ttl::Security(2));
+    far(&pair).unwrap();
+    pair.one.change(|config| config.ttl = Ttl::Security(1));
+    assert_eq!(far(&pair).unwrap_err().kind(), ErrorKind::TimedOut);
+    pair.one.change(|config| config.ttl = Ttl::Direct);
+    far(&pair).unwrap();
+}
+
+/// Opens a connection whose packets leave with this TTL.
+fn call(to: &str, ttl: u32) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_ttl_v4(ttl)?;
+    let to: IpAddr = to.parse().unwrap();
+    socket.connect_timeout(&SocketAddr::new(to, 179).into(), Duration::from_millis(300))
 }
 
 #[test]
