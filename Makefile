@@ -2,9 +2,10 @@
 #
 #   make demo                 VIPs of the examples in the tables of real bird2 routers; KEEP=1 leaves it up (root)
 #   make demo-down            removes what KEEP=1 left up
-#   make test                 everything: needs, unit and property tests, labs
+#   make test                 everything: needs, unit and property tests, labs, cluster tests
 #   make labs                 the labs alone: real daemons in network namespaces (root)
 #   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
+#   make cluster              the product against a real Kubernetes API server, built at the first time (root)
 #   make test-guards          the traffic labs' checks go red when what they guard is taken away (root)
 #   make bench                benchmarks beside bird2, FRR and GoBGP; BENCH="s1 s3 --rounds 9" chooses (root, no noise)
 #   make generate             writes the CRDs anew from the types, and the charts' copies of them
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs packages test unit labs lab test-guards check under-test bench generate
+.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-guards check under-test bench generate
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -28,10 +29,14 @@ demo-down:
 	@demo/run --down
 
 # CI=true adds the static checks.
-test: needs $(if $(CI),check) unit labs
+test: needs $(if $(CI),check) unit labs cluster
 
 needs: packages
 	@tests/setup/needs
+	@tests/setup/kubernetes
+
+needs-labs: packages
+	@tests/setup/needs labs
 
 packages:
 	@tests/setup/packages
@@ -40,14 +45,18 @@ unit:
 	@tests/setup/needs build
 	cargo test --locked --workspace --exclude l34-lab
 
-labs: needs under-test
-	cargo test --locked -p l34-lab -- --test-threads=$(LAB_THREADS)
+labs: needs-labs under-test
+	cargo test --locked -p l34-lab --lib --bins --test harness --test labs -- --test-threads=$(LAB_THREADS)
 
-lab: needs under-test
-	cargo test --locked -p l34-lab -- --test-threads=1 --nocapture $(NAME)
+lab: needs-labs under-test
+	cargo test --locked -p l34-lab --test labs -- --test-threads=1 --nocapture $(NAME)
+
+# One test of it: make cluster NAME=schema
+cluster: needs under-test
+	cargo test --locked -p l34-lab --test cluster -- --test-threads=$(LAB_THREADS) $(NAME)
 
 # Each check of the traffic labs fails when what it guards is taken away.
-test-guards: needs under-test
+test-guards: needs-labs under-test
 	cargo test --locked -p l34-lab --test labs -- --test-threads=$(LAB_THREADS) traffic::guards
 
 # What the labs run.
@@ -55,7 +64,7 @@ under-test:
 	cargo build --locked -p l34-router -p l34-connect -p l34-target
 	cargo build --locked -p l34-bgp --example speaker
 
-bench: needs
+bench: needs-labs
 	tests/bench/run $(BENCH)
 
 check:

@@ -19,6 +19,7 @@ pub struct Lab {
     files: Cell<usize>,
     /// Keeps every namespace until the end, also one that no process is in: a segment's.
     namespaces: RefCell<Vec<Netns>>,
+    keep: Cell<bool>,
 }
 
 impl Lab {
@@ -35,7 +36,7 @@ impl Lab {
         if let Err(error) = fs::create_dir(&dir) {
             panic!("cannot make {}: {error}", dir.display());
         }
-        Lab { dir, files: Cell::new(0), namespaces: RefCell::new(Vec::new()) }
+        Lab { dir, files: Cell::new(0), namespaces: RefCell::new(Vec::new()), keep: Cell::new(false) }
     }
 
     /// A new host.
@@ -87,6 +88,11 @@ impl Lab {
         path
     }
 
+    /// Ends as a lab that failed, with its files kept: a test that shares it has failed.
+    pub(crate) fn keep(&self) {
+        self.keep.set(true);
+    }
+
     /// Prints a measured value, past the test runner's capture: also passing labs show their figures.
     pub fn report(&self, line: &str) {
         let test = thread::current();
@@ -104,7 +110,7 @@ impl Default for Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if !thread::panicking() {
+        if !thread::panicking() && !self.keep.get() {
             // What can't be removed is removed by a later lab.
             let _ = fs::remove_dir_all(&self.dir);
             return;

@@ -16,6 +16,7 @@
 //! To look into a running lab: `nsenter -t PID -n` with the process id of one of its daemons.
 
 mod bird;
+mod control_plane;
 mod frr;
 mod gobgp;
 mod lab;
@@ -32,6 +33,7 @@ mod vpn;
 mod wait;
 
 pub use bird::{Bird, BirdClient, Protocol};
+pub use control_plane::{ControlPlane, GatewayApi, Kubectl, Options, Request, Shared};
 pub use frr::Frr;
 pub use gobgp::Gobgp;
 pub use lab::{Host, Lab};
