@@ -354,20 +354,31 @@ impl Speaker {
         }
     }
 
-    /// The sockets to listen with and the peers each may hear from.
+    /// The sockets to listen with and the peers each may hear from. One that is bound to an interface hears from peers
+    /// over any interface as well: what comes in over its own comes to it.
     pub fn listeners(&self) -> BTreeMap<Listener, Vec<ListenFor>> {
         let mut wanted: BTreeMap<Listener, Vec<ListenFor>> = BTreeMap::new();
-        for peer in self.peers.values().filter(|peer| !self.shut && peer.config.blocked.is_none()) {
+        let heard = || self.peers.values().filter(|peer| !self.shut && peer.config.blocked.is_none());
+        for peer in heard() {
             wanted.entry(listener_of(&peer.key)).or_default().push(listen_for(peer));
+        }
+        for peer in heard().filter(|peer| peer.key.interface.is_none()) {
+            let own = listener_of(&peer.key);
+            let beside = |other: &Listener| (other.port, other.ipv6) == (own.port, own.ipv6) && *other != own;
+            let others = wanted.iter_mut().filter(|(listener, _)| beside(listener));
+            others.for_each(|(_, peers)| peers.push(listen_for(peer)));
         }
         wanted
     }
 
     /// The peer that a listener may hear from at an address. Several peers of one address share its key.
     pub fn expected(&self, listener: &Listener, address: IpAddr) -> Option<ListenFor> {
-        let key = PeerKey { address, interface: listener.interface.clone(), local_port: listener.port };
-        let peer = self.peers.get(self.by_key.get(&key)?)?;
-        (!self.shut && peer.config.blocked.is_none()).then(|| listen_for(peer))
+        let mut over = [listener.interface.clone(), None].into_iter();
+        over.find_map(|interface| {
+            let key = PeerKey { address, interface, local_port: listener.port };
+            let peer = self.peers.get(self.by_key.get(&key)?)?;
+            (!self.shut && peer.config.blocked.is_none()).then(|| listen_for(peer))
+        })
     }
 
     /// A listener could not be opened, or now is (`None`). Its peers show why they wait.

@@ -100,15 +100,31 @@ fn set_keys(fd: RawFd, mut old: BTreeMap<IpAddr, Md5Key>, peers: &[ListenFor]) -
 fn open(driver: &Rc<Driver>, listener: &Listener) -> Option<Open> {
     let index = listener.interface.as_deref().and_then(socket::interface_index);
     let peers = driver.speaker.borrow().listeners().remove(listener).unwrap_or_default();
-    let opened = socket::for_listen(listener).and_then(|bound| {
+    let beside = beside(driver, listener);
+    let share = |on| beside.iter().try_for_each(|other| socket::share_port(other.as_raw_fd(), on));
+    let opened = share(true).and_then(|()| {
+        let bound = socket::for_listen(listener, !beside.is_empty())?;
         let keys = set_keys(bound.as_raw_fd(), BTreeMap::new(), &peers);
         set_distance(bound.as_raw_fd(), listener, &peers);
         socket::start_listening(&bound)?;
         Ok(Open { socket: Rc::new(TcpListener::from_std(bound.into())?), index, keys })
     });
+    let opened = share(false).and(opened);
     let problem = opened.as_ref().err().map(socket::in_words);
     driver.speaker.borrow_mut().listen_problem(listener, problem);
     opened.ok()
+}
+
+/// Open listeners of the same port and family, one of the two being bound to an interface and the other to none: the
+/// kernel takes them for rivals unless they share the port. It gives a connection to the one that is bound.
+fn beside(driver: &Rc<Driver>, listener: &Listener) -> Vec<Rc<TcpListener>> {
+    let is_beside = |other: &Listener| {
+        (other.port, other.ipv6) == (listener.port, listener.ipv6)
+            && other.interface.is_some() != listener.interface.is_some()
+    };
+    let listening = driver.listening.borrow();
+    let others = listening.iter().filter(|(other, _)| is_beside(other));
+    others.filter_map(|(_, entry)| Some(entry.open.as_ref()?.socket.clone())).collect()
 }
 
 /// Keeps a listener open: opens it when it can be, and again when its interface was made anew.

@@ -34,10 +34,12 @@ pub(super) fn for_dial(dial: &Dial) -> io::Result<(Socket, SocketAddr)> {
     Ok((socket, with_scope(dial.remote, dial.interface.as_deref())?))
 }
 
-/// A bound socket; it listens after [`start_listening`], so that keys can be set before anybody gets in.
-pub(super) fn for_listen(listener: &Listener) -> io::Result<Socket> {
+/// A bound socket; it listens after [`start_listening`], so that keys can be set before anybody gets in. With
+/// `shares_port`, others that share it may listen already.
+pub(super) fn for_listen(listener: &Listener, shares_port: bool) -> io::Result<Socket> {
     let socket = tcp(listener.ipv6)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shares_port)?;
     if listener.ipv6 {
         socket.set_only_v6(true)?;
     }
@@ -49,9 +51,16 @@ pub(super) fn for_listen(listener: &Listener) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Lets connections in.
+/// Lets connections in. Sharing ends here, see [`share_port`].
 pub(super) fn start_listening(socket: &Socket) -> io::Result<()> {
-    socket.listen(BACKLOG)
+    socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)
+}
+
+/// Lets an open listener share its port, or not any more. It shares only while another one is opened: of listeners that
+/// share, the kernel takes the first it finds for a connection, and not the one that is bound to its interface.
+pub(super) fn share_port(fd: RawFd, on: bool) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, &libc::c_int::from(on))
 }
 
 /// Settings of a connection that a listener accepted.

@@ -139,6 +139,18 @@ impl End {
         self.apply();
     }
 
+    /// Adds a peer that may call and never does.
+    pub(crate) fn expect(&mut self, address: &str, interface: Option<&str>) {
+        let key = PeerKey {
+            address: address.parse().unwrap(),
+            interface: interface.map(str::to_owned),
+            local_port: 179,
+        };
+        let config = PeerConfig { passive: true, ..crate::config(self.number) };
+        self.config.peers.insert(key, config);
+        self.apply();
+    }
+
     pub(crate) fn originate(&mut self, nets: &[&str]) {
         let all = nets.iter().map(|text| (net(text), Originate::default()));
         self.config.originate = Arc::new(all.collect());
@@ -146,7 +158,11 @@ impl End {
     }
 
     pub(crate) fn peer(&self) -> PeerView {
-        wait(self.handle().peers()).unwrap().remove(0)
+        self.peers().remove(0)
+    }
+
+    pub(crate) fn peers(&self) -> Vec<PeerView> {
+        wait(self.handle().peers()).unwrap()
     }
 
     /// Waits for an event of this kind; what it says.

@@ -114,6 +114,24 @@ fn a_port_that_is_taken_is_shown_and_tried_again() {
 }
 
 #[test]
+fn peers_over_one_interface_and_over_any_share_a_port() {
+    for main_is_bound in [false, true] {
+        let Some(mut pair) = Pair::new() else { return };
+        pair.link();
+        pair.one.passive = true;
+        if main_is_bound {
+            pair.bind_to_interface();
+        }
+        pair.one.start(|_| {});
+        pair.one.expect("192.0.2.9", (!main_is_bound).then_some("bgp0"));
+        let problems: Vec<String> = pair.one.peers().into_iter().filter_map(|peer| peer.waiting).collect();
+        assert_eq!(problems, [""; 0]);
+        pair.two.start(|_| {});
+        pair.up();
+    }
+}
+
+#[test]
 fn link_local_peers_with_gtsm_come_up_over_their_interface() {
     let Some(mut pair) = Pair::new() else { return };
     pair.link();
