@@ -8,13 +8,17 @@
 #   make cluster              the product against a real Kubernetes API server, built at the first time (root)
 #   make test-guards          the traffic labs' checks go red when what they guard is taken away (root)
 #   make bench                benchmarks beside bird2, FRR and GoBGP; BENCH="s1 s3 --rounds 9" chooses (root, no noise)
+#   make images               container images, with Docker; REGISTRY=... PUSH=1, or OCI=FOLDER: archives, without Docker
+#   make kind-up              a kind cluster with Gateway API, Multus and our images (Docker, internet)
+#   make kind-demo            the walk-through on it; make kind-down takes both away
 #   make generate             writes the CRDs anew from the types, and the charts' copies of them
 #   make check                what CI also asks: format, lints, docs, licences, pure halves
 
 SHELL := /bin/bash
-.DEFAULT_GOAL := help
+# `make REGISTRY=...` alone builds the images.
+.DEFAULT_GOAL := $(if $(REGISTRY),images,help)
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-guards check under-test bench generate
+.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-guards check under-test bench generate images kind-up kind-demo kind-down
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -78,3 +82,16 @@ check:
 generate:
 	cargo run --locked --quiet -p l34-crds --example crdgen
 	cp crds/yaml/*.yaml deploy/PoC/files/crds/
+
+images:
+	deploy/images/build $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(VERSION),--version $(VERSION)) $(if $(PUSH),--push) $(if $(OCI),--oci $(OCI))
+
+kind-up: images
+	deploy/walkthrough/kind-up
+
+kind-demo:
+	deploy/walkthrough/run
+
+kind-down:
+	-deploy/walkthrough/run --down
+	kind delete cluster --name l34
