@@ -1,12 +1,12 @@
-//! Two drivers in network namespaces of their own, joined by a veth pair. Needs root; without it the tests say so and
-//! pass.
+//! Two drivers in network namespaces of their own, joined by a veth pair. Needs root.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::process::Command as Process;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
+
+use l34_lab::Netns;
 
 use super::*;
 use crate::config::Config;
@@ -14,44 +14,9 @@ use crate::endpoint::SessionKey;
 use crate::packet::{Diag, State};
 use crate::session::Change;
 
-/// A thread in a network namespace of its own, which ends with it.
-struct Namespace {
-    jobs: Sender<Box<dyn FnOnce() + Send>>,
-    thread_id: i32,
-}
-
-impl Namespace {
-    fn new() -> Option<Self> {
-        let (jobs, queue) = channel::<Box<dyn FnOnce() + Send>>();
-        let (started, start) = channel();
-        std::thread::spawn(move || {
-            // SAFETY: takes and gives numbers only, and changes this thread alone.
-            let (result, id) = unsafe { (libc::unshare(libc::CLONE_NEWNET), libc::gettid()) };
-            started.send((result == 0).then_some(id)).unwrap();
-            queue.into_iter().for_each(|job| job());
-        });
-        let thread_id = start.recv().unwrap();
-        if thread_id.is_none() {
-            eprintln!("skipped: not permitted to make a network namespace");
-        }
-        Some(Self { jobs, thread_id: thread_id? })
-    }
-
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = channel();
-        self.jobs.send(Box::new(move || done.send(job()).unwrap())).unwrap();
-        result.recv().unwrap()
-    }
-
-    fn ip(&self, arguments: &str) {
-        let arguments = arguments.to_owned();
-        assert!(self.run(move || Process::new("ip").args(arguments.split(' ')).status().unwrap().success()));
-    }
-}
-
 /// A driver in a namespace.
 struct End {
-    namespace: Namespace,
+    namespace: Netns,
     handle: Handle,
     events: Receiver<Event>,
     /// Events that came while another one was waited for.
@@ -59,10 +24,10 @@ struct End {
 }
 
 impl End {
-    fn new(namespace: Namespace) -> Self {
+    fn new(namespace: Netns) -> Self {
         let (sender, events) = channel();
         let on_event = move |event| sender.send(event).unwrap_or_default();
-        let handle = namespace.run(|| spawn(Options::default(), on_event)).unwrap();
+        let handle = namespace.enter(|| spawn(Options::default(), on_event)).unwrap();
         Self { namespace, handle, events, earlier: RefCell::default() }
     }
 
@@ -100,15 +65,14 @@ impl End {
 }
 
 /// `left` and `right` with veth `wire` between them: 192.0.2.1 and .2, 2001:db8::1 and ::2, fe80::1 and ::2.
-fn lab() -> Option<[End; 2]> {
-    let (left, right) = (Namespace::new()?, Namespace::new()?);
-    left.ip("link set lo up");
+fn lab() -> [End; 2] {
+    let (left, right) = (Netns::new(), Netns::new());
     join(&left, &right);
-    Some([End::new(left), End::new(right)])
+    [End::new(left), End::new(right)]
 }
 
-fn join(left: &Namespace, right: &Namespace) {
-    left.ip(&format!("link add wire type veth peer name wire netns {}", right.thread_id));
+fn join(left: &Netns, right: &Netns) {
+    left.ip(&format!("link add wire type veth peer name wire netns {}", right.path()));
     for (namespace, host) in [(left, 1), (right, 2)] {
         namespace.ip("link set wire addrgenmode none");
         namespace.ip("link set wire up");
@@ -135,7 +99,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn sessions_of_both_families_come_up_and_notice_a_cut_in_time() {
-    let Some([left, right]) = lab() else { return };
+    let [left, right] = lab();
     let (lefts, rights) = (["192.0.2.1", "2001:db8::1", "fe80::1"], ["192.0.2.2", "2001:db8::2", "fe80::2"]);
     left.handle.configure(rights.map(session).to_vec());
     right.handle.configure(lefts.map(session).to_vec());
@@ -170,7 +134,7 @@ fn sessions_of_both_families_come_up_and_notice_a_cut_in_time() {
 
 #[test]
 fn changed_timers_and_other_sessions_do_not_touch_a_session() {
-    let Some([left, right]) = lab() else { return };
+    let [left, right] = lab();
     left.handle.configure(vec![session("192.0.2.2")]);
     right.handle.configure(vec![session("192.0.2.1")]);
     left.wait_for("192.0.2.2", State::Up);
@@ -184,7 +148,7 @@ fn changed_timers_and_other_sessions_do_not_touch_a_session() {
 
 #[test]
 fn leaving_system_tells_admin_down() {
-    let Some([left, right]) = lab() else { return };
+    let [left, right] = lab();
     left.handle.configure(vec![session("192.0.2.2")]);
     right.handle.configure(vec![session("192.0.2.1")]);
     right.wait_for("192.0.2.1", State::Up);
@@ -200,8 +164,7 @@ fn leaving_system_tells_admin_down() {
 
 #[test]
 fn interface_may_come_late_and_go_and_return() {
-    let (Some(left), Some(right)) = (Namespace::new(), Namespace::new()) else { return };
-    let (left, right) = (End::new(left), End::new(right));
+    let (left, right) = (End::new(Netns::new()), End::new(Netns::new()));
     left.handle.configure(vec![session("192.0.2.2")]);
     right.handle.configure(vec![session("192.0.2.1")]);
     left.wait_for_view(|view| view.waiting.as_deref() == Some("interface wire does not exist"));
@@ -217,7 +180,7 @@ fn interface_may_come_late_and_go_and_return() {
 
 #[test]
 fn address_may_come_late_and_go_and_return() {
-    let Some([left, right]) = lab() else { return };
+    let [left, right] = lab();
     left.namespace.ip("addr del 192.0.2.1/24 dev wire");
     let own = SessionConfig { local: "192.0.2.1".parse().ok(), ..session("192.0.2.2") };
     left.handle.configure(vec![own]);
@@ -233,13 +196,13 @@ fn address_may_come_late_and_go_and_return() {
 
 #[test]
 fn packets_from_beyond_the_link_are_discarded_and_counted() {
-    let Some([left, right]) = lab() else { return };
+    let [left, right] = lab();
     left.handle.configure(vec![session("192.0.2.2")]);
     right.handle.configure(vec![session("192.0.2.1")]);
     left.wait_for("192.0.2.2", State::Up);
     let mut bytes = [0; 24];
     (bytes[0], bytes[1], bytes[2], bytes[3], bytes[7]) = (0x20, 0x40, 3, 24, 1);
-    right.namespace.run(move || {
+    right.namespace.enter(move || {
         let socket = std::net::UdpSocket::bind("192.0.2.2:0").unwrap();
         socket.set_ttl(254).unwrap();
         socket.send_to(&bytes, ("192.0.2.1", PORT)).unwrap();
@@ -250,14 +213,14 @@ fn packets_from_beyond_the_link_are_discarded_and_counted() {
 
 #[test]
 fn second_process_on_the_same_interface_waits() {
-    let Some(namespace) = Namespace::new() else { return };
+    let namespace = Netns::new();
     namespace.ip("link add wire type veth peer name other");
     let first = End::new(namespace);
     first.handle.configure(vec![session("192.0.2.2")]);
     let port_is_taken =
         |view: &SessionView| view.waiting.as_deref().is_some_and(|why| why.contains("port 3784"));
     assert!(!port_is_taken(&first.handle.views()[0]));
-    let second = first.namespace.run(|| spawn(Options::default(), drop)).unwrap();
+    let second = first.namespace.enter(|| spawn(Options::default(), drop)).unwrap();
     second.configure(vec![session("192.0.2.3")]);
     assert!(port_is_taken(&second.views()[0]));
 }

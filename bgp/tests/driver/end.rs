@@ -2,9 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -12,6 +11,7 @@ use l34_bgp::ForwardingPath;
 use l34_bgp::config::{Config, Originate, PeerConfig, PeerKey};
 use l34_bgp::driver::{self, Handle};
 use l34_bgp::speaker::{self, Event, EventKind, PeerView};
+use l34_lab::Netns;
 use tokio::sync::mpsc;
 
 /// Longest wait for anything; far beyond what it takes.
@@ -27,45 +27,8 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("an answer in time") })
 }
 
-/// A thread in a network namespace of its own, which ends with it.
-pub(crate) struct Namespace {
-    jobs: Sender<Box<dyn FnOnce() + Send>>,
-    thread_id: i32,
-}
-
-impl Namespace {
-    fn new() -> Option<Namespace> {
-        let (jobs, queue) = channel::<Box<dyn FnOnce() + Send>>();
-        let (started, start) = channel();
-        std::thread::spawn(move || {
-            // SAFETY: takes and gives numbers only, and changes this thread alone.
-            let (result, id) = unsafe { (libc::unshare(libc::CLONE_NEWNET), libc::gettid()) };
-            started.send((result == 0).then_some(id)).unwrap();
-            queue.into_iter().for_each(|job| job());
-        });
-        let thread_id = start.recv().unwrap();
-        if thread_id.is_none() {
-            eprintln!("skipped: not permitted to make a network namespace");
-        }
-        Some(Namespace { jobs, thread_id: thread_id? })
-    }
-
-    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (done, result) = channel();
-        self.jobs.send(Box::new(move || done.send(job()).unwrap())).unwrap();
-        result.recv().unwrap()
-    }
-
-    pub(crate) fn ip(&self, arguments: &str) {
-        let arguments = arguments.to_owned();
-        let done =
-            self.run(move || Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
-        assert!(done);
-    }
-}
-
 pub(crate) struct End {
-    pub(crate) namespace: Namespace,
+    pub(crate) namespace: Netns,
     number: u8,
     /// It never calls.
     pub(crate) passive: bool,
@@ -79,13 +42,12 @@ pub(crate) struct End {
 }
 
 impl End {
-    fn new(number: u8) -> Option<End> {
-        let namespace = Namespace::new()?;
-        namespace.ip("link set lo up");
+    fn new(number: u8) -> End {
+        let namespace = Netns::new();
         // Addresses are usable at once.
-        namespace.run(|| std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0").unwrap());
+        namespace.sysctl("net.ipv6.conf.default.accept_dad", "0");
         let other = format!("192.0.2.{}", 3 - number).parse().unwrap();
-        Some(End {
+        End {
             namespace,
             number,
             passive: false,
@@ -95,7 +57,7 @@ impl End {
             events: None,
             changes: None,
             forwarding: RefCell::default(),
-        })
+        }
     }
 
     pub(crate) fn start(&mut self, change: impl FnOnce(&mut PeerConfig)) {
@@ -113,7 +75,7 @@ impl End {
             on_event: Box::new(move |told| drop(event.send(told))),
             forwarding: Some(change),
         };
-        self.handle = Some(self.namespace.run(move || driver::spawn(options).unwrap()));
+        self.handle = Some(self.namespace.enter(move || driver::spawn(options).unwrap()));
         (self.events, self.changes) = (Some(events), Some(changes));
         self.apply();
     }
@@ -195,13 +157,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new() -> Option<Pair> {
-        Some(Pair { one: End::new(1)?, two: End::new(2)? })
+    pub(crate) fn new() -> Pair {
+        Pair { one: End::new(1), two: End::new(2) }
     }
 
     /// Makes the link and its addresses.
     pub(crate) fn link(&self) {
-        let other = self.two.namespace.thread_id;
+        let other = self.two.namespace.path();
         self.one.namespace.ip(&format!("link add bgp0 type veth peer name bgp0 netns {other}"));
         for end in [&self.one, &self.two] {
             let number = end.number;

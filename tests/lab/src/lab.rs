@@ -133,7 +133,7 @@ impl Host {
     /// Runs `ip` with the given arguments, split at spaces.
     #[track_caller]
     pub fn ip(&self, args: &str) -> String {
-        self.netns.run("ip", &args.split_whitespace().collect::<Vec<_>>())
+        self.netns.ip(args)
     }
 
     /// Adds an address to the loopback, as `200.100.0.100/32`.

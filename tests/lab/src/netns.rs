@@ -61,6 +61,12 @@ impl Netns {
         }
     }
 
+    /// Runs `ip` with the given arguments, split at spaces.
+    #[track_caller]
+    pub fn ip(&self, args: &str) -> String {
+        self.run("ip", &args.split_whitespace().collect::<Vec<_>>())
+    }
+
     /// As [`run`](Self::run), with the failure in words instead of a panic.
     pub fn try_run(&self, program: &str, args: &[&str]) -> Result<String, String> {
         let output = self.command(program).args(args).output().map_err(|error| {
@@ -126,7 +132,7 @@ impl Netns {
     }
 
     /// A path by which a child of this process reaches the namespace, for `ip link ... netns PATH`.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.fd.as_raw_fd())
     }
 }
