@@ -21,7 +21,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 
 /// Gateway API types. `v1` and `v1beta1` manifests have the same shape; see [`Kind::of`].
 pub mod gateway {
-    pub use gateway_api::gatewayclasses::{GatewayClass, GatewayClassSpec, GatewayClassStatus};
+    pub use gateway_api::gatewayclasses::{
+        GatewayClass, GatewayClassSpec, GatewayClassStatus, GatewayClassStatusSupportedFeatures,
+    };
     pub use gateway_api::gateways::{
         Gateway, GatewayAddresses, GatewayInfrastructure, GatewayListeners, GatewaySpec, GatewayStatus,
         GatewayStatusAddresses, GatewayStatusListeners,

@@ -1,7 +1,10 @@
 //! Which Gateways are ours, what belongs to them, and which VIPs each of them holds.
 
+mod acceptance;
 mod grants;
+mod infrastructure;
 mod limits;
+mod listeners;
 mod status;
 mod wanted;
 
@@ -17,10 +20,14 @@ use serde::Serialize;
 use crate::meta::label;
 use crate::snapshot::{ObjectRef, Objects};
 
+pub use acceptance::{NotAccepted, acceptance};
 pub(crate) use grants::recorded;
 pub use grants::{Granted, decide};
+pub use infrastructure::{Cause, CauseKind, Infrastructure, causes};
 pub use limits::Limits;
-pub use status::{ADDRESSES_GRANTED, StatusPlan, status};
+pub use listeners::ListenerPlan;
+pub use status::{ADDRESSES_GRANTED, StatusPlan, cleared, status};
+pub(crate) use status::{drafted, has_all};
 pub use wanted::{Claims, Refused, RefusedReason, Wanted, wanted};
 
 /// How a Gateway stands towards us. Only one that is [`Ours`](Self::Ours) announces anything.
@@ -108,7 +115,7 @@ fn is_our_class(objects: &Objects, class: &str) -> bool {
             .is_some_and(|c| c.spec.controller_name == names::CONTROLLER_NAME)
 }
 
-fn reference(gateway: &Gateway) -> ObjectRef {
+pub(crate) fn reference(gateway: &Gateway) -> ObjectRef {
     let of = |text: &Option<String>| text.clone().unwrap_or_default();
     ObjectRef {
         kind: Kind::Gateway,

@@ -4,9 +4,12 @@
 //! and no socket: equal objects give an equal intent.
 
 mod addresses;
+pub mod covers;
+pub mod daemonset;
 pub mod endpoints;
 pub mod fib;
 pub mod gateway;
+pub mod gateway_class;
 mod meta;
 pub mod networks;
 pub mod problem;

@@ -20,14 +20,26 @@ pub struct Network {
     pub interface: Option<String>,
 }
 
-/// The networks that the Gateway names in `spec.infrastructure.annotations`, in its order.
+/// The networks towards the Pods that the Gateway names in `spec.infrastructure.annotations`, in its order.
 ///
 /// # Errors
 /// The annotation in words, when it has neither of Multus' two forms: a JSON list of objects with
 /// `name`, `namespace` and `interface`, or `namespace/name@interface,...`.
 pub fn networks(gateway: &Gateway) -> Result<Vec<Network>, String> {
+    named(gateway, names::NETWORKS)
+}
+
+/// The networks that Multus is to attach to the gateway pods, from the same place.
+///
+/// # Errors
+/// As [`networks`].
+pub fn attached(gateway: &Gateway) -> Result<Vec<Network>, String> {
+    named(gateway, names::MULTUS_NETWORKS)
+}
+
+fn named(gateway: &Gateway, key: &str) -> Result<Vec<Network>, String> {
     let annotations = gateway.spec.infrastructure.as_ref().and_then(|i| i.annotations.as_ref());
-    let Some(text) = annotations.and_then(|a| a.get(names::NETWORKS)).map(|text| text.trim()) else {
+    let Some(text) = annotations.and_then(|a| a.get(key)).map(|text| text.trim()) else {
         return Ok(Vec::new());
     };
     let default_namespace = gateway.metadata.namespace.as_deref().unwrap_or_default();

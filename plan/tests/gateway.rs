@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use l34_crds::Kind;
-use l34_plan::gateway::{Limits, StatusPlan, decide, status};
+use l34_crds::conditions::ConditionDraft;
+use l34_plan::gateway::{ADDRESSES_GRANTED, Infrastructure, Limits, StatusPlan, decide, status};
 use l34_plan::snapshot::{NamespacedName, Object, Objects};
 use serde_json::{Value, json};
 
@@ -38,9 +39,30 @@ fn service(name: &str, gateway: &str, addresses: &[String]) -> (Kind, Value) {
 }
 
 fn planned(objects: &Objects, name: &str) -> Result<StatusPlan, Box<dyn std::error::Error>> {
-    let granted =
-        decide(objects, &Limits::default()).remove(&NamespacedName::new("ns", name)).ok_or("not ours")?;
-    Ok(status(objects.gateways.get("ns", name).ok_or("absent")?, &granted))
+    planned_within(objects, name, &Limits::default())
+}
+
+fn planned_within(
+    objects: &Objects,
+    name: &str,
+    limits: &Limits,
+) -> Result<StatusPlan, Box<dyn std::error::Error>> {
+    let granted = decide(objects, limits).remove(&NamespacedName::new("ns", name)).ok_or("not ours")?;
+    let gateway = objects.gateways.get("ns", name).ok_or("absent")?;
+    Ok(status(gateway, &granted, &Infrastructure::default()))
+}
+
+/// The condition of that type.
+fn condition<'a>(plan: &'a StatusPlan, type_: &str) -> Option<&'a ConditionDraft> {
+    plan.conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+fn reason<'a>(plan: &'a StatusPlan, type_: &str) -> Option<(bool, &'a str)> {
+    condition(plan, type_).map(|condition| (condition.status, condition.reason))
+}
+
+fn message<'a>(plan: &'a StatusPlan, type_: &str) -> Option<&'a str> {
+    condition(plan, type_).map(|condition| condition.message.as_str())
 }
 
 fn addresses(range: std::ops::Range<u8>) -> Vec<String> {
@@ -63,8 +85,7 @@ fn the_status_lists_every_address_once_and_sorted() -> TestResult {
     assert_eq!(plan.addresses, parsed(&ask(&["20.0.0.1", "20.0.0.2", "2000::1"])));
     assert_eq!(plan.granted_to["a"], parsed(&ask(&["20.0.0.2", "2000::1"])));
     assert_eq!(plan.granted_to["b"], parsed(&ask(&["20.0.0.1", "20.0.0.2"])));
-    let reasons: Vec<_> = plan.conditions.iter().map(|c| (c.type_, c.status, c.reason)).collect();
-    assert_eq!(reasons, [("l34.gateway.api.poc/AddressesGranted", true, "Granted")]);
+    assert_eq!(reason(&plan, ADDRESSES_GRANTED), Some((true, "Granted")));
     Ok(())
 }
 
@@ -83,7 +104,7 @@ fn a_list_that_is_too_long_keeps_what_stands_in_it() -> TestResult {
         parsed(&addresses(1..10)),
         "the rest reaches the router by annotation"
     );
-    assert_eq!((plan.conditions[0].status, plan.conditions[0].reason), (true, "ListCut"));
+    assert_eq!(reason(&plan, ADDRESSES_GRANTED), Some((true, "ListCut")));
     Ok(())
 }
 
@@ -98,25 +119,18 @@ fn what_is_not_granted_is_named_with_the_reason() -> TestResult {
     assert_eq!(planned(&objects, "holder")?.addresses, parsed(&addresses(1..2)));
     let plan = planned(&objects, "asker")?;
     assert_eq!(plan.addresses, parsed(&addresses(2..3)));
-    let words: Vec<_> =
-        plan.conditions.iter().map(|c| (c.type_, c.status, c.reason, c.message.as_str())).collect();
+    assert_eq!(reason(&plan, "Programmed"), Some((false, "AddressNotUsable")));
     assert_eq!(
-        words,
-        [
-            (
-                "Programmed",
-                false,
-                "AddressNotUsable",
-                "20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder"
-            ),
-            (
-                "l34.gateway.api.poc/AddressesGranted",
-                false,
-                "NotGranted",
-                "20.0.0.1 of Service ns/b is held by Gateway ns/holder; \
-                 20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder"
-            ),
-        ]
+        message(&plan, "Programmed"),
+        Some("20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder")
+    );
+    assert_eq!(reason(&plan, ADDRESSES_GRANTED), Some((false, "NotGranted")));
+    assert_eq!(
+        message(&plan, ADDRESSES_GRANTED),
+        Some(
+            "20.0.0.1 of Service ns/b is held by Gateway ns/holder; \
+             20.0.0.1 of Gateway ns/asker is held by Gateway ns/holder"
+        )
     );
     Ok(())
 }
@@ -130,17 +144,11 @@ fn an_address_outside_the_allowed_ranges_is_refused_even_to_who_has_it() -> Test
     assert_eq!(plan.addresses, parsed(&addresses(2..4)));
     let outside = "is outside the ranges that the controller's configuration (allowedAddresses) has for \
                    Gateways of class l-3-4-gateway-api-poc/kpng in namespace ns";
-    let words: Vec<_> = plan.conditions.iter().map(|c| (c.type_, c.reason, c.message.clone())).collect();
+    assert_eq!(reason(&plan, "Programmed"), Some((false, "AddressNotUsable")));
+    assert_eq!(message(&plan, "Programmed"), Some(&*format!("30.0.0.1 of Gateway ns/gw {outside}")));
     assert_eq!(
-        words,
-        [
-            ("Programmed", "AddressNotUsable", format!("30.0.0.1 of Gateway ns/gw {outside}")),
-            (
-                "l34.gateway.api.poc/AddressesGranted",
-                "NotGranted",
-                format!("20.0.0.1 of Service ns/a {outside}; 30.0.0.1 of Gateway ns/gw {outside}")
-            ),
-        ]
+        message(&plan, ADDRESSES_GRANTED),
+        Some(&*format!("20.0.0.1 of Service ns/a {outside}; 30.0.0.1 of Gateway ns/gw {outside}"))
     );
     Ok(())
 }
