@@ -9,6 +9,7 @@
 
 mod assets;
 mod audit;
+mod helm;
 mod keeper;
 mod kubectl;
 mod pki;
@@ -19,6 +20,7 @@ pub use kubectl::Kubectl;
 
 use crate::lab::{Host, Lab};
 use crate::wait::wait_until;
+use helm::Helm;
 use pki::Pki;
 use servers::Servers;
 use std::net::Ipv4Addr;
@@ -43,6 +45,7 @@ pub struct ControlPlane {
     servers: Mutex<Servers>,
     pki: Pki,
     kubectl: Kubectl,
+    helm: Helm,
     host: Host,
     links: AtomicU16,
     options: Options,
@@ -82,6 +85,9 @@ impl Options {
 }
 
 impl ControlPlane {
+    /// The namespace of the chart.
+    pub const SYSTEM: &str = "l34-system";
+
     /// Starts one and waits until it is ready: `/readyz`, the CRDs, and the default service account if there is a
     /// controller manager.
     #[track_caller]
@@ -94,6 +100,7 @@ impl ControlPlane {
         let plane = ControlPlane {
             servers: Mutex::new(Servers::new(&lab, &host)),
             pki,
+            helm: Helm::new(&host.netns, kubectl.kubeconfig(), &lab.folder("helm")),
             kubectl,
             host,
             links: AtomicU16::new(2),
@@ -141,6 +148,19 @@ impl ControlPlane {
     /// `kubectl` with all rights.
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
+    }
+
+    /// The chart as `helm install` puts it into [`ControlPlane::SYSTEM`], without its CRDs, once. The controller's service
+    /// account is called `l34-controller`. Nothing runs the controller's Pods.
+    #[track_caller]
+    pub fn install_chart(&self) {
+        self.helm.install_once();
+    }
+
+    /// Runs `helm`, in the namespace [`ControlPlane::SYSTEM`]; the release is called `poc`.
+    #[track_caller]
+    pub fn helm(&self, args: &[&str]) -> String {
+        self.helm.run(args)
     }
 
     /// A kubeconfig with a token of the service account, valid for a day. The account must exist.

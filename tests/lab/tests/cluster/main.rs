@@ -3,4 +3,5 @@
 
 mod control_plane;
 mod examples;
+mod rbac;
 mod schema;
