@@ -7,6 +7,7 @@ use l34_crds::gateway::Gateway;
 use l34_crds::names;
 use serde::Deserialize;
 
+use crate::addresses::not_a_vip;
 use crate::meta::annotation;
 
 /// A network towards the Pods, as the Gateway names it.
@@ -51,28 +52,84 @@ fn named(gateway: &Gateway, key: &str) -> Result<Vec<Network>, String> {
     text.split(',').map(str::trim).filter(|i| !i.is_empty()).map(|i| short(i, default_namespace)).collect()
 }
 
-/// The addresses that the Pod has on these networks: for each family one, from the first network of
-/// the list that has one.
+/// The attachments of a Pod, as Multus reports them; none before it has. The cluster's own network is
+/// not among them.
 ///
 /// # Errors
-/// What is wrong with the Pod's network-status, in words.
-pub fn addresses(pod: &Pod, networks: &[Network]) -> Result<Vec<IpAddr>, String> {
-    let Some(text) = annotation(&pod.metadata, names::NETWORK_STATUS)
-        .or_else(|| annotation(&pod.metadata, names::NETWORK_STATUS_LEGACY))
-    else {
+/// [`StatusError`], when the annotation is not what Multus writes.
+pub fn attachments(pod: &Pod) -> Result<Vec<Attachment>, StatusError> {
+    let written = |(key, field)| {
+        let text = annotation(&pod.metadata, key).filter(|text| !text.trim().is_empty())?;
+        Some((text, field))
+    };
+    let keys = [(names::NETWORK_STATUS, STATUS_FIELD), (names::NETWORK_STATUS_LEGACY, LEGACY_STATUS_FIELD)];
+    let Some((text, field)) = keys.into_iter().find_map(written) else {
         return Ok(Vec::new());
     };
-    let statuses: Vec<NetworkStatus> =
-        serde_json::from_str(text).map_err(|e| format!("is not what Multus writes: {e}"))?;
+    let statuses: Vec<NetworkStatus> = serde_json::from_str(text)
+        .map_err(|e| StatusError { field, words: format!("is not what Multus writes: {e}") })?;
     let pod_namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let attached: Vec<IpAddr> = networks
-        .iter()
-        .flat_map(|network| statuses.iter().filter(|status| status.is_on(network, pod_namespace)))
-        .flat_map(|status| &status.ips)
-        .filter_map(|ip| ip.parse().ok())
-        .collect();
-    let first = |is_family: fn(&IpAddr) -> bool| attached.iter().copied().find(is_family);
-    Ok(first(IpAddr::is_ipv4).into_iter().chain(first(IpAddr::is_ipv6)).collect())
+    Ok(statuses.into_iter().filter(|s| !s.default).map(|s| s.within(pod_namespace)).collect())
+}
+
+/// A network-status that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusError {
+    /// The annotation that was looked at.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub words: String,
+}
+
+/// One attachment of a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// The network and, where Multus names it, the Pod's interface on it.
+    pub network: Network,
+    /// The addresses as written.
+    pub ips: Vec<String>,
+}
+
+impl Attachment {
+    fn is_on(&self, network: &Network) -> bool {
+        let Network { namespace, name, interface } = &self.network;
+        *name == network.name
+            && *namespace == network.namespace
+            && (network.interface.is_none() || network.interface == *interface)
+    }
+}
+
+/// What a Pod has on some networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// For each family one: from the first network of the list that has one.
+    pub usable: Vec<IpAddr>,
+    /// What no endpoint can have as its address, in words that follow the field.
+    pub refused: Vec<String>,
+}
+
+/// The addresses that a Pod with these attachments has on the networks.
+pub fn addresses(attachments: &[Attachment], networks: &[Network]) -> Addresses {
+    let mut addresses = Addresses::default();
+    let on = |network| attachments.iter().filter(move |attachment| attachment.is_on(network));
+    for text in networks.iter().flat_map(on).flat_map(|attachment| &attachment.ips) {
+        match endpoint_address(text) {
+            Ok(address) => {
+                if !addresses.usable.iter().any(|other| other.is_ipv4() == address.is_ipv4()) {
+                    addresses.usable.push(address);
+                }
+            }
+            Err(words) => addresses.refused.push(format!("has {text:?}, which {words}; it is not used")),
+        }
+    }
+    addresses
+}
+
+/// An API server refuses a whole EndpointSlice for one address that it does not allow: not unicast,
+/// loopback or link-local. Those cannot be VIPs either.
+fn endpoint_address(text: &str) -> Result<IpAddr, &'static str> {
+    let address = text.parse().map_err(|_| "is not an IP address")?;
+    not_a_vip(address).map_or(Ok(address), Err)
 }
 
 #[derive(Deserialize)]
@@ -107,27 +164,33 @@ fn short(item: &str, default_namespace: &str) -> Result<Network, String> {
     Ok(Network { namespace: namespace.to_owned(), name: name.to_owned(), interface })
 }
 
-/// One attachment of a Pod, as Multus reports it.
+/// An attachment as Multus writes it.
 #[derive(Deserialize)]
 struct NetworkStatus {
     name: String,
     interface: Option<String>,
-    #[serde(default)]
-    ips: Vec<String>,
+    ips: Option<Vec<String>>,
     /// The cluster's own network, whose name is no NetworkAttachmentDefinition.
     #[serde(default)]
     default: bool,
 }
 
 impl NetworkStatus {
-    fn is_on(&self, network: &Network, pod_namespace: &str) -> bool {
+    fn within(self, pod_namespace: &str) -> Attachment {
         let (namespace, name) = self.name.split_once('/').unwrap_or((pod_namespace, &self.name));
-        !self.default
-            && name == network.name
-            && namespace == network.namespace
-            && network.interface.as_ref().is_none_or(|wanted| self.interface.as_ref() == Some(wanted))
+        Attachment {
+            network: Network {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                interface: self.interface,
+            },
+            ips: self.ips.unwrap_or_default(),
+        }
     }
 }
+
+const STATUS_FIELD: &str = "metadata.annotations[k8s.v1.cni.cncf.io/network-status]";
+const LEGACY_STATUS_FIELD: &str = "metadata.annotations[k8s.v1.cni.cncf.io/networks-status]";
 
 #[cfg(test)]
 mod tests {
@@ -174,13 +237,32 @@ mod tests {
         let pod = pod(r#"[{"name": "kindnet", "interface": "eth0", "ips": ["10.0.0.1"], "default": true},
                 {"name": "ns-a/b", "interface": "net2", "ips": ["2.2.2.2", "2::2"]},
                 {"name": "ns-a/a", "interface": "net1", "ips": ["1.1.1.1", "1.1.1.2"]}]"#);
-        let of = |networks: &[Network]| {
-            addresses(&pod, networks).map(|a| a.iter().map(ToString::to_string).collect::<Vec<_>>())
-        };
+        let attachments = attachments(&pod).unwrap();
+        let of = |networks: &[Network]| addresses(&attachments, networks).usable;
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let (a, b) = (network("ns-a", "a", None), network("ns-a", "b", None));
-        assert_eq!(of(&[a.clone(), b]), Ok(vec!["1.1.1.1".into(), "2::2".into()]));
-        assert_eq!(of(&[a]), Ok(vec!["1.1.1.1".into()]));
-        assert_eq!(of(&[network("ns-a", "a", Some("net9"))]), Ok(vec![]));
-        assert_eq!(of(&[network("ns-b", "a", None), network("ns-a", "kindnet", None)]), Ok(vec![]));
+        assert_eq!(of(&[a.clone(), b]), [ip("1.1.1.1"), ip("2::2")]);
+        assert_eq!(of(&[a]), [ip("1.1.1.1")]);
+        assert!(of(&[network("ns-a", "a", Some("net2"))]).is_empty());
+        assert_eq!(of(&[network("ns-a", "a", Some("net1"))]), [ip("1.1.1.1")]);
+        assert!(of(&[network("ns-b", "a", None), network("ns-a", "kindnet", None)]).is_empty());
+    }
+
+    #[test]
+    fn an_address_that_an_api_server_would_refuse_is_named_and_passed_over() {
+        let pod = pod(r#"[{"name": "a", "ips": ["fe80::1", "2::2", "169.254.1.1", "no", "127.0.0.1"]},
+                {"name": "a", "interface": "net2", "ips": null}]"#);
+        let found = addresses(&attachments(&pod).unwrap(), &[network("ns-a", "a", None)]);
+        assert_eq!(found.usable, ["2::2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(found.refused[0], "has \"fe80::1\", which is a link-local address; it is not used");
+        assert_eq!(found.refused.len(), 4);
+    }
+
+    #[test]
+    fn what_is_not_of_multus_is_named_with_its_key() {
+        for text in ["none", "{}", "[1]", r#"[{"name": 1}]"#] {
+            let error = attachments(&pod(text)).unwrap_err();
+            assert_eq!(error.field, "metadata.annotations[k8s.v1.cni.cncf.io/network-status]", "{text}");
+        }
     }
 }

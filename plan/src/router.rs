@@ -81,7 +81,7 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
         }
         _ => Vec::new(),
     };
-    let more = derived.iter().flat_map(|service| &service.slices);
+    let more = derived.iter().flat_map(|service| &service.slices).map(Arc::as_ref);
     let slices = Slices::of(&objects.endpoint_slices, namespace, name, &holdings.members, more);
     let seen = seen(me, &holdings.members, &slices, &derived);
     let kept = kept(me, &holdings.members, &seen);
@@ -109,13 +109,13 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
 }
 
 /// For each Service of the Gateway: whether an EndpointSlice or a Pod of it was seen, now or before.
-fn seen(me: &Me, members: &[Member<'_>], slices: &Slices<'_>, derived: &[ServiceSlices<'_>]) -> Vec<bool> {
+fn seen(me: &Me, members: &[Member<'_>], slices: &Slices<'_>, derived: &[Arc<ServiceSlices>]) -> Vec<bool> {
     let mut with_pods = derived.iter().filter(|service| service.pods > 0).peekable();
     let mut seen = Vec::with_capacity(members.len());
     for member in members {
         // Both are sorted by name.
-        while with_pods.next_if(|service| service.service < member.name.as_ref()).is_some() {}
-        let has_pods = with_pods.peek().is_some_and(|service| service.service == member.name.as_ref());
+        while with_pods.next_if(|service| service.service < *member.name).is_some() {}
+        let has_pods = with_pods.peek().is_some_and(|service| service.service == *member.name);
         let was_seen = !me.seen.is_empty() && me.seen.contains(member.name);
         seen.push(has_pods || was_seen || !slices.service(member).is_empty());
     }
