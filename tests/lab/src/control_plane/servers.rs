@@ -3,7 +3,7 @@
 use super::assets::binary;
 use super::keeper::Keeper;
 use super::pki::Pki;
-use super::{ADDRESS, PORT, START};
+use super::{ADDRESS, PORT, START, proxy};
 use crate::lab::{Host, Lab};
 use crate::process::Process;
 use crate::wait::wait_until;
@@ -47,7 +47,7 @@ pub(super) struct Servers {
     data: PathBuf,
     audit_policy: PathBuf,
     audit_log: PathBuf,
-    logs: [PathBuf; 3],
+    logs: [PathBuf; 4],
 }
 
 impl Servers {
@@ -61,7 +61,7 @@ impl Servers {
             data: lab.folder("etcd"),
             audit_policy: lab.write("audit-policy.yaml", AUDIT_POLICY),
             audit_log: lab.file("audit.json"),
-            logs: ["etcd.log", "kube-apiserver.log", "kube-controller-manager.log"]
+            logs: ["etcd.log", "kube-apiserver.log", "kube-controller-manager.log", "kubectl-proxy.log"]
                 .map(|name| lab.file(name)),
         }
     }
@@ -121,6 +121,18 @@ impl Servers {
         ];
         let controllers = self.start("kube-controller-manager", args, &self.logs[2]);
         self.others.push(controllers);
+    }
+
+    /// Starts `kubectl proxy`.
+    #[track_caller]
+    pub(super) fn start_proxy(&mut self, pki: &Pki) {
+        let args = vec![
+            format!("--kubeconfig={}", pki.kubeconfig("admin").display()),
+            "proxy".to_owned(),
+            format!("--port={}", proxy::PORT),
+        ];
+        let proxy = self.start("kubectl", args, &self.logs[3]);
+        self.others.push(proxy);
     }
 
     /// Kills the API server.

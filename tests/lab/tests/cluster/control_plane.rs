@@ -28,19 +28,20 @@ fn daemon_sets_make_pods_and_go_with_their_owner() {
     kubectl.apply("control-plane", &DAEMON_SET.replace("UID", uid));
 
     let pod = wait_until(SOON, "a Pod of the DaemonSet", || {
-        let pods = kubectl.try_get("control-plane", "pods")?;
+        let pods = plane.read("/api/v1/namespaces/control-plane/pods")?;
         pods["items"][0]["metadata"]["name"].as_str().map(str::to_owned).ok_or("no Pod".to_owned())
     });
     plane.run_pod("control-plane", &pod, "worker", "10.244.0.7");
     wait_until(SOON, "the DaemonSet counts it", || {
-        match kubectl.try_get("control-plane", "daemonset/pods")?["status"]["numberReady"].as_u64() {
+        let daemon_set = plane.read("/apis/apps/v1/namespaces/control-plane/daemonsets/pods")?;
+        match daemon_set["status"]["numberReady"].as_u64() {
             Some(1) => Ok(()),
             ready => Err(format!("{ready:?} ready")),
         }
     });
     kubectl.run(&["delete", "configmap", "owner", "-n", "control-plane"]);
     wait_until(SOON, "the Pod is to end", || {
-        let pod = kubectl.try_get("control-plane", &format!("pod/{pod}"))?;
+        let pod = plane.read(&format!("/api/v1/namespaces/control-plane/pods/{pod}"))?;
         if pod["metadata"]["deletionTimestamp"].is_string() { Ok(()) } else { Err("no".to_owned()) }
     });
     plane.end_pod("control-plane", &pod);
@@ -76,7 +77,7 @@ fn an_api_server_that_was_stopped_comes_back_with_what_it_stored() {
     Lab::new().report(&format!("API server ready in {:.1?}", start.elapsed()));
     plane.namespace("kept");
     plane.stop_api_server();
-    assert!(plane.kubectl().try_get("kept", "namespace/kept").is_err());
+    plane.read("/api/v1/namespaces/kept").expect_err("nobody answers");
     plane.start_api_server();
-    plane.kubectl().get("kept", "namespace/kept");
+    plane.read("/api/v1/namespaces/kept").expect("it is kept");
 }

@@ -2,6 +2,7 @@
 
 mod no_transit;
 mod router_auth;
+mod router_pod;
 mod router_restart;
 mod scene;
 mod speaker_interop;
