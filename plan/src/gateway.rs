@@ -1,6 +1,7 @@
 //! Which Gateways are ours, what belongs to them, and which VIPs each of them holds.
 
 mod acceptance;
+mod events;
 mod grants;
 mod infrastructure;
 mod limits;
@@ -21,8 +22,10 @@ use crate::meta::label;
 use crate::snapshot::{ObjectRef, Objects};
 
 pub use acceptance::{NotAccepted, acceptance};
+pub use events::{EventDraft, refusals};
 pub(crate) use grants::recorded;
 pub use grants::{Granted, decide};
+pub(crate) use infrastructure::pods;
 pub use infrastructure::{Cause, CauseKind, Infrastructure, causes};
 pub use limits::Limits;
 pub use listeners::ListenerPlan;

@@ -13,6 +13,7 @@ pub mod gateway_class;
 mod meta;
 pub mod networks;
 pub mod problem;
+pub mod rollup;
 pub mod router;
 pub mod services;
 pub mod snapshot;

@@ -17,6 +17,8 @@ use crate::problem::Problem;
 use crate::services::{Place, Slices, entries};
 use crate::snapshot::{ObjectRef, Objects};
 
+pub(crate) use peers::unusable;
+
 pub use intent::{
     BfdIntent, BlockedIntent, Decision, Intent, Md5Key, PeerIntent, StaticIntent, VipIntent, Withheld,
 };

@@ -75,7 +75,7 @@ impl<'a> Infrastructure<'a> {
 }
 
 /// The gateway pods of a Gateway, by name: those with its label that its DaemonSet owns.
-fn pods<'a>(
+pub(crate) fn pods<'a>(
     objects: &'a Objects,
     daemon_set: Option<&DaemonSet>,
     namespace: &str,

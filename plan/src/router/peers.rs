@@ -16,6 +16,17 @@ use crate::problem::Problem;
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
 use spec::{Protocol, Unusable, read};
 
+/// What is wrong with which field of a GatewayRouter, looked at for itself: without other routers, and
+/// without the Secret that holds its key.
+pub(crate) fn unusable(router: &GatewayRouter) -> Option<(&'static str, String)> {
+    let mut router = router.clone();
+    if let Some(bgp) = &mut router.spec.bgp {
+        bgp.auth = None;
+    }
+    let (read, _) = read(&Objects::default(), "", "", &router);
+    read.err().map(|why| (why.field, why.words))
+}
+
 /// The GatewayRouters of a Gateway, each in one of three lists, by name.
 #[derive(Default)]
 pub(super) struct Routers {
