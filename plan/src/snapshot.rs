@@ -55,6 +55,20 @@ impl Objects {
         }
     }
 
+    /// Every object, kind by kind.
+    pub fn iter(&self) -> impl Iterator<Item = Object> {
+        fn of<T>(table: &Table<T>, wrap: fn(Arc<T>) -> Object) -> impl Iterator<Item = Object> {
+            table.iter().map(move |(.., object)| wrap(object.clone()))
+        }
+        of(&self.gateways, Object::Gateway)
+            .chain(of(&self.gateway_classes, Object::GatewayClass))
+            .chain(of(&self.gateway_routers, Object::GatewayRouter))
+            .chain(of(&self.services, Object::Service))
+            .chain(of(&self.endpoint_slices, Object::EndpointSlice))
+            .chain(of(&self.pods, Object::Pod))
+            .chain(of(&self.secrets, Object::Secret))
+    }
+
     /// Takes the object away. Returns it if it was there.
     pub fn remove(&mut self, at: &ObjectRef) -> Option<Object> {
         let (namespace, name) = (at.namespace.as_str(), at.name.as_str());
@@ -151,7 +165,8 @@ impl<T> Default for Table<T> {
 }
 
 /// One object of any kind that the plans read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
 #[allow(missing_docs)] // each variant is the kind of that name
 pub enum Object {
     Gateway(Arc<Gateway>),

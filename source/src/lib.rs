@@ -1,8 +1,11 @@
-//! Where the objects come from: a folder of YAML (later also a cluster).
+//! Where the objects come from: a folder of YAML or a cluster.
 //!
 //! [`FolderStore`] is the pure half: the text of files goes in, objects and problems come out. With the feature
-//! `folder`, [`FolderWatch`] feeds it from a folder and hands out a [`Snapshot`] after every change.
+//! `folder`, [`FolderWatch`] feeds it from a folder and hands out a [`Snapshot`] after every change. With the feature
+//! `cluster`, the module of that name does the same with an API server.
 
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod document;
 #[cfg(feature = "folder")]
 mod folder;

@@ -1,0 +1,238 @@
+//! One watch: a list, then what changes, for ever.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use l34_plan::snapshot::{Made, Objects};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::kinds::Watched;
+
+/// Where to look for objects of a kind.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// In this namespace alone; everywhere when absent.
+    pub namespace: Option<String>,
+    /// A label selector.
+    pub labels: Option<String>,
+    /// A field selector.
+    pub fields: Option<String>,
+}
+
+impl Scope {
+    /// A namespace.
+    pub fn namespace(namespace: &str) -> Self {
+        Self { namespace: Some(namespace.to_owned()), ..Self::default() }
+    }
+
+    /// The same, with a label selector.
+    #[must_use]
+    pub fn labels(self, selector: impl Into<String>) -> Self {
+        Self { labels: Some(selector.into()), ..self }
+    }
+
+    /// The same, with a field selector.
+    #[must_use]
+    pub fn fields(self, selector: impl Into<String>) -> Self {
+        Self { fields: Some(selector.into()), ..self }
+    }
+}
+
+/// A watch that is yet to begin.
+pub struct Watch {
+    pub(super) name: Arc<str>,
+    begin: Begin,
+}
+
+type Begin = Box<dyn FnOnce(Client, &mut Objects, &mut Made, mpsc::Sender<News>) -> Running + Send>;
+
+impl Watch {
+    /// A watch of the objects of a kind in `scope`. Its name is the plural of the kind, with the namespace if there is
+    /// one: `pods in default`.
+    pub fn of<K: Watched>(scope: Scope) -> Self {
+        let name: Arc<str> = match &scope.namespace {
+            Some(namespace) => format!("{} in {namespace}", K::plural(&())).into(),
+            None => K::plural(&()).into(),
+        };
+        let begin: Begin = {
+            let name = name.clone();
+            Box::new(move |client, objects, made, to| {
+                let api = K::api(client, scope.namespace.as_deref());
+                let table = K::table(objects, made).iter();
+                let of_scope = table
+                    .filter(|(namespace, ..)| scope.namespace.as_deref().is_none_or(|n| n == *namespace));
+                let known =
+                    of_scope.map(|(namespace, name, _)| (namespace.to_owned(), name.to_string())).collect();
+                Running(tokio::spawn(follow::<K>(api, scope, known, name, to)))
+            })
+        };
+        Self { name, begin }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Begins. What stands in the tables is taken as known by this watch.
+    pub(super) fn begin(
+        self,
+        client: Client,
+        objects: &mut Objects,
+        made: &mut Made,
+        to: mpsc::Sender<News>,
+    ) -> Running {
+        (self.begin)(client, objects, made, to)
+    }
+}
+
+/// A watch at work. It ends when dropped.
+pub(super) struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What a watch has to say.
+pub(super) struct News {
+    /// The name of the watch.
+    pub(super) from: Arc<str>,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// An object is new, is another one, or is gone.
+    Changed(Change),
+    /// Every object has been told of, and those that are gone too.
+    Listed,
+    /// It fails, and will be tried again.
+    Failed(String),
+}
+
+pub(super) type Change = Box<dyn FnOnce(&mut Objects, &mut Made) + Send>;
+
+/// Tells `to` of all changes. Ends when nobody listens.
+async fn follow<K: Watched>(
+    api: Api<K>,
+    scope: Scope,
+    mut known: BTreeSet<(String, String)>,
+    from: Arc<str>,
+    to: mpsc::Sender<News>,
+) {
+    let config = watcher::Config {
+        label_selector: scope.labels,
+        field_selector: scope.fields,
+        ..watcher::Config::default()
+    };
+    let mut events = pin!(watcher(api, config));
+    let mut listed = BTreeSet::new();
+    let mut patience = Patience::default();
+    while let Some(event) = events.next().await {
+        let news = match event {
+            Ok(event) => {
+                patience = Patience::default();
+                match event {
+                    Event::Init => {
+                        listed.clear();
+                        vec![]
+                    }
+                    Event::InitApply(object) | Event::Apply(object) => {
+                        let (at, change) = put(object);
+                        listed.insert(at.clone());
+                        known.insert(at);
+                        vec![change]
+                    }
+                    Event::Delete(mut object) => {
+                        let at = place(&mut object);
+                        known.remove(&at);
+                        vec![gone::<K>(at)]
+                    }
+                    Event::InitDone => {
+                        let present = std::mem::take(&mut listed);
+                        let lost: Vec<_> = known.difference(&present).cloned().collect();
+                        known = present;
+                        lost.into_iter().map(gone::<K>).chain([What::Listed]).collect()
+                    }
+                }
+            }
+            Err(error) => {
+                let words = in_words(&error);
+                let news = News { from: from.clone(), what: What::Failed(words) };
+                if to.send(news).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(patience.next()).await;
+                continue;
+            }
+        };
+        for what in news {
+            // Waiting here is what bounds memory: the server is read no faster than the owner takes.
+            if to.send(News { from: from.clone(), what }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn place<K: Watched>(object: &mut K) -> (String, String) {
+    let metadata = object.metadata();
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+fn put<K: Watched>(mut object: K) -> ((String, String), What) {
+    object.prune();
+    let at = place(&mut object);
+    let (namespace, name) = at.clone();
+    let object = Arc::new(object);
+    let change = move |objects: &mut Objects, made: &mut Made| {
+        K::table(objects, made).insert(namespace, name, object);
+    };
+    (at, What::Changed(Box::new(change)))
+}
+
+fn gone<K: Watched>((namespace, name): (String, String)) -> What {
+    What::Changed(Box::new(move |objects, made| {
+        K::table(objects, made).remove(&namespace, &name);
+    }))
+}
+
+/// The error with all of its causes, without saying anything twice.
+fn in_words(error: &watcher::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !words.contains(&text) {
+            words = format!("{words}: {text}");
+        }
+        cause = error.source();
+    }
+    words
+}
+
+/// How long to wait after one more failure: doubled each time, from half a second to fifteen, less a random part, so
+/// that a thousand routers do not come back to a server in the same moment.
+#[derive(Default)]
+struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    fn next(&mut self) -> Duration {
+        let whole = LEAST.saturating_mul(1 << self.failures.min(6)).min(MOST);
+        self.failures += 1;
+        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+const LEAST: Duration = Duration::from_millis(500);
+const MOST: Duration = Duration::from_secs(15);
