@@ -25,7 +25,7 @@ use helm::Helm;
 use pki::Pki;
 use serde_json::Value;
 use servers::Servers;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -152,17 +152,17 @@ impl ControlPlane {
         &self.kubectl
     }
 
+    /// An object or a list by its path in the API, as `/api/v1/namespaces/a/services/b`, in about a millisecond: for looking
+    /// again and again, where [`kubectl`](Self::kubectl) would keep a processor busy.
+    pub fn read(&self, path: &str) -> Result<Value, String> {
+        proxy::get_object(&self.host.netns, path)
+    }
+
     /// The chart as `helm install` puts it into [`ControlPlane::SYSTEM`], without its CRDs, once. The controller's service
     /// account is called `l34-controller`. Nothing runs the controller's Pods.
     #[track_caller]
     pub fn install_chart(&self) {
         self.helm.install_once();
-    }
-
-    /// An object or a list by its path in the API, as `/api/v1/namespaces/a/services/b`, in about a millisecond: for looking
-    /// again and again, where [`kubectl`](Self::kubectl) would keep a processor busy.
-    pub fn read(&self, path: &str) -> Result<Value, String> {
-        proxy::get_object(&self.host.netns, path)
     }
 
     /// Runs `helm`, in the namespace [`ControlPlane::SYSTEM`]; the release is called `poc`.
@@ -250,7 +250,13 @@ impl ControlPlane {
     #[track_caller]
     fn boot(&self) {
         lock(&self.servers).start_etcd();
-        servers::wait_for_port(&self.host, Ipv4Addr::LOCALHOST, servers::ETCD_PORT);
+        wait_until(START, "etcd listens", || {
+            lock(&self.servers).check_alive();
+            self.host
+                .netns
+                .enter(|| TcpStream::connect((Ipv4Addr::LOCALHOST, servers::ETCD_PORT)))
+                .map_err(|error| error.to_string())
+        });
         lock(&self.servers).start_proxy(&self.pki);
         self.start_api_server();
         self.install_crds();
@@ -262,9 +268,8 @@ impl ControlPlane {
 
     #[track_caller]
     fn ready(&self) {
-        servers::wait_for_port(&self.host, ADDRESS, PORT);
         wait_until(START, "the API server is ready", || {
-            lock(&self.servers).check_alive()?;
+            lock(&self.servers).check_alive();
             proxy::get(&self.host.netns, "/readyz")?;
             self.read("/api/v1/namespaces/default")
         });

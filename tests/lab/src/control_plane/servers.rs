@@ -3,11 +3,9 @@
 use super::assets::binary;
 use super::keeper::Keeper;
 use super::pki::Pki;
-use super::{ADDRESS, PORT, START, proxy};
+use super::{ADDRESS, PORT, proxy};
 use crate::lab::{Host, Lab};
 use crate::process::Process;
-use crate::wait::wait_until;
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 
 pub(super) const ETCD_PORT: u16 = 2379;
@@ -142,13 +140,12 @@ impl Servers {
 
     /// Panics when a server has ended: there is nothing to wait for.
     #[track_caller]
-    pub(super) fn check_alive(&mut self) -> Result<(), String> {
+    pub(super) fn check_alive(&mut self) {
         for process in self.api_server.iter_mut().chain(&mut self.others) {
             if let Err(ended) = process.check_alive() {
                 panic!("{ended}");
             }
         }
-        Ok(())
     }
 
     pub(super) fn audit_log(&self) -> &Path {
@@ -163,14 +160,4 @@ impl Servers {
             Process::start(&netns, &program, &args, &log)
         })
     }
-}
-
-/// Waits until something listens there.
-#[track_caller]
-pub(super) fn wait_for_port(host: &Host, address: Ipv4Addr, port: u16) {
-    host.netns.enter(|| {
-        wait_until(START, &format!("something listens on {address}:{port}"), || {
-            TcpStream::connect((address, port)).map_err(|error| error.to_string())
-        });
-    });
 }
