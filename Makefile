@@ -11,6 +11,7 @@
 #   make images               container images, with Docker; REGISTRY=... PUSH=1, or OCI=FOLDER: archives, without Docker
 #   make kind-up              a kind cluster with Gateway API, Multus and our images (Docker, internet)
 #   make kind-demo            the walk-through on it; make kind-down takes both away
+#   make charts               what the helm charts render and refuse
 #   make generate             writes the CRDs anew from the types, and the charts' copies of them
 #   make check                what CI also asks: format, lints, docs, licences, pure halves
 
@@ -18,7 +19,7 @@ SHELL := /bin/bash
 # `make REGISTRY=...` alone builds the images.
 .DEFAULT_GOAL := $(if $(REGISTRY),images,help)
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-guards check under-test bench generate images kind-up kind-demo kind-down
+.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-guards check under-test bench generate charts images kind-up kind-demo kind-down
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -47,7 +48,7 @@ packages:
 
 unit:
 	@tests/setup/needs build
-	cargo test --locked --workspace --exclude l34-lab
+	cargo test --locked --workspace --exclude l34-lab --exclude l34-charts
 
 labs: needs-labs under-test
 	cargo test --locked -p l34-lab --lib --bins --test harness --test labs -- --test-threads=$(LAB_THREADS)
@@ -82,6 +83,12 @@ check:
 generate:
 	cargo run --locked --quiet -p l34-crds --example crdgen
 	cp crds/yaml/*.yaml deploy/PoC/files/crds/
+
+# shellcheck has no say where it is not installed.
+charts:
+	@tests/setup/kubernetes helm
+	cargo test --locked -p l34-charts
+	! command -v shellcheck >/dev/null || shellcheck deploy/images/* deploy/walkthrough/* deploy/*/*.sh
 
 images:
 	deploy/images/build $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(VERSION),--version $(VERSION)) $(if $(PUSH),--push) $(if $(OCI),--oci $(OCI))

@@ -64,12 +64,10 @@ spec:
         image: {{ include "l34.image" (list . $router.image) }}
         imagePullPolicy: {{ .Values.pullPolicy }}
         args: [sysctls]
+        terminationMessagePolicy: FallbackToLogsOnError
         securityContext:
           privileged: true
           readOnlyRootFilesystem: true
-        resources:
-          requests: {cpu: 10m, memory: 16Mi}
-          limits: {memory: 64Mi}
       containers:
       - name: router
         image: {{ include "l34.image" (list . $router.image) }}
@@ -80,6 +78,7 @@ spec:
         {{- with $router.extraArgs }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+        terminationMessagePolicy: FallbackToLogsOnError
         env:
         - name: POD_NAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
