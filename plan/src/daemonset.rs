@@ -162,3 +162,6 @@ fn merged(
 }
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ pub fn status(class: &GatewayClass, now: &Time) -> Option<GatewayClassStatus> {
     let drafts = [accepted(class)];
     let conditions = drafted(&drafts, present.map(Vec::as_slice), class.metadata.generation, now);
     (!has_all(present, &conditions))
-        .then(|| GatewayClassStatus { conditions: Some(conditions), supported_features: None })
+        .then_some(GatewayClassStatus { conditions: Some(conditions), supported_features: None })
 }
 
 /// The features to apply to a class of ours, or `None` when they stand there already.

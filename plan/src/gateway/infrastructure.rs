@@ -101,3 +101,6 @@ fn has_ready(daemon_set: &DaemonSet) -> bool {
         status.number_ready >= 1 && status.observed_generation == daemon_set.metadata.generation
     })
 }
+
+#[cfg(test)]
+mod tests;
