@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Tell why a VIP is announced or not, or what is with a peer.
     Explain(Explain),
+    /// Set the kernel settings that the router needs, for an init container, and name those that cannot be set.
+    Sysctls,
     /// Print the version.
     Version,
 }

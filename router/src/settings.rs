@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::{Context, Result};
 use tracing::warn;
 
 use crate::translate::Interfaces;
@@ -24,6 +25,26 @@ pub(crate) fn set(interfaces: &Interfaces, writes_kernel: bool) {
         }
     }
 }
+
+/// `sysctls`: sets all of it, for interfaces that are yet to come as well. What cannot be set is named in one line each and
+/// is no failure: the router says the same when it runs, and may do without.
+///
+/// # Errors
+/// This is no Linux with /proc.
+pub(crate) fn command() -> Result<()> {
+    // Unlike /sys/class/net, this shows the interfaces of the caller's network namespace.
+    let interfaces = std::fs::read_dir(CONF).with_context(|| format!("cannot read {CONF}"))?;
+    let names = interfaces.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let names: Vec<String> = names.filter(|name| name != "all" && name != "lo").collect();
+    let settings = l34_kernel::sysctl::set(names.iter().map(String::as_str));
+    for setting in settings.iter().filter(|setting| !setting.is_right()) {
+        eprintln!("l34-router: {setting}");
+    }
+    Ok(())
+}
+
+/// A folder for each interface, and `all` and `default`.
+const CONF: &str = "/proc/sys/net/ipv4/conf";
 
 /// The host's name, as EndpointSlices name a node by default.
 pub(crate) fn host_name() -> String {

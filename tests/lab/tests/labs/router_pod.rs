@@ -6,7 +6,7 @@ use l34_lab::{Lab, Router};
 fn sysctls_sets_what_the_router_needs_and_names_what_it_cannot_set() {
     let lab = Lab::new();
     let host = lab.host("pod");
-    host.ip("link add net1 type dummy");
+    host.ip("link add net1 type veth peer name far1");
     let wrong = [
         ("net.ipv4.ip_forward", "0", "1"),
         ("net.ipv6.conf.all.forwarding", "0", "1"),
