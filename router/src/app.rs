@@ -22,7 +22,9 @@ use crate::fib::{Fib, FibChange};
 use crate::history::History;
 use crate::kernel_link::KernelLink;
 use crate::plane_link::PlaneLink;
+use crate::readiness::{Readiness, Seen};
 use crate::translate::{self, Interfaces};
+use crate::views::Live;
 
 /// Which Gateway this router plays.
 #[derive(Clone, Debug)]
@@ -41,6 +43,15 @@ pub(crate) struct Parts {
     pub(crate) plane: PlaneLink,
 }
 
+/// How the watches of an API server fare.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    /// Those that have not listed their objects once.
+    pub(crate) unlisted: Arc<BTreeSet<String>>,
+    /// Those that fail at present, with the reason in words.
+    pub(crate) trouble: Arc<BTreeMap<String, String>>,
+}
+
 /// Everything that is known.
 pub(crate) struct App {
     pub(crate) identity: Identity,
@@ -48,6 +59,8 @@ pub(crate) struct App {
     pub(crate) history: History,
     pub(crate) source_problems: Arc<[l34_source::Problem]>,
     pub(crate) places: Places,
+    /// Nothing with a folder.
+    pub(crate) api: Option<Api>,
     /// The last plan; nothing before the folder was read once.
     pub(crate) intent: Option<Intent>,
     pub(crate) interfaces: Interfaces,
@@ -67,6 +80,11 @@ pub(crate) struct App {
     bfd_config: Vec<l34_bfd::SessionConfig>,
     /// Routes are complete: nothing is left over from an earlier router, or every peer has sent its own since.
     converged: bool,
+    /// When the first plan was made.
+    planned_at: Option<Instant>,
+    /// The end has begun.
+    pub(crate) draining: bool,
+    readiness: Readiness,
     retired: Retired,
 }
 
@@ -105,6 +123,10 @@ impl App {
             config: Config::default(),
             bfd_config: Vec::new(),
             converged,
+            api: None,
+            planned_at: None,
+            draining: false,
+            readiness: Readiness::default(),
             retired: Retired::default(),
         }
     }
@@ -200,6 +222,7 @@ impl App {
             info!(router_id = %derived, "BGP Identifier, from the address of a peer's interface");
             Some(derived)
         });
+        self.planned_at.get_or_insert_with(Instant::now);
         self.configure_bfd(&intent);
         // New services first, so that a VIP can be announced; those of VIPs that go stay until they are withdrawn.
         self.parts.plane.apply(&intent, &self.announced, Instant::now());
@@ -284,6 +307,32 @@ impl App {
             return Some("its BFD session is not Up".into());
         }
         self.fib.left_out(route)
+    }
+
+    /// Whether this router takes part in the traffic; `live` is of this moment.
+    ///
+    /// # Errors
+    /// Why it does not, in words.
+    pub(crate) fn ready(&mut self, live: &Live) -> Result<(), String> {
+        let unsettled = self.intent.iter().flat_map(|intent| {
+            let peers = intent.peers.iter().filter(|peer| {
+                let view = live.bgp.get(&translate::key(peer));
+                // Established, or failed, or not even tried: all of these are known.
+                !view.is_some_and(|view| {
+                    view.sessions > 0 || view.last_error.is_some() || view.waiting.is_some()
+                })
+            });
+            let statics = intent.statics.iter().filter(|route| self.static_problem(route).is_some());
+            let peers = peers.map(|peer| peer.router.to_string());
+            peers.chain(statics.map(|route| route.router.to_string()))
+        });
+        let seen = Seen {
+            draining: self.draining,
+            planned_at: self.planned_at,
+            plane_problem: self.parts.plane.problem(),
+            unsettled: unsettled.collect(),
+        };
+        self.readiness.check(&seen, Instant::now())
     }
 
     /// Logs problems that were not there in the last plan.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +52,10 @@ pub(crate) struct Run {
     /// Unix socket for `show` and `explain`; /run/l34-router/NAMESPACE.GATEWAY.sock by default.
     #[arg(long, value_name = "PATH")]
     pub(crate) admin: Option<PathBuf>,
+    /// Address and port for /healthz, /readyz and /metrics, HTTP; may be given again. With a folder, none by default; in a
+    /// cluster, each of the pod's own addresses ($POD_IPS) at port 9474.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
     /// BGP Identifier; derived from the addresses of the peers' interfaces by default.
     #[arg(long, value_name = "IPV4", value_parser = router_id)]
     pub(crate) router_id: Option<Ipv4Addr>,

@@ -16,6 +16,7 @@ const WORDS: &str = "router drains";
 /// Says goodbye. A second signal cuts it short.
 pub(crate) async fn drain(app: &Shared, pause: Duration, term: &mut Signal, interrupt: &mut Signal) {
     info!("draining");
+    app.borrow_mut().draining = true;
     tokio::select! {
         () = leave(app, pause) => {}
         _ = term.recv() => warn!("told again: the drain is cut short"),

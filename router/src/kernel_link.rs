@@ -135,6 +135,11 @@ impl KernelLink {
         })
     }
 
+    /// What it said last; nothing where routes are not written.
+    pub(crate) fn report(&self) -> Option<Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| self.writes)
+    }
+
     /// What keeps the kernel from being as wanted.
     pub(crate) fn problems(&self) -> Vec<String> {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);

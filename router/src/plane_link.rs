@@ -139,6 +139,14 @@ impl PlaneLink {
         self.plane.as_dyn().status()
     }
 
+    /// Why the traffic of VIPs is not carried as wanted. Where it is somebody else's business, nothing is amiss.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let Plane::Nftables(handle) = &self.plane else { return None };
+        let status = handle.status();
+        let begins = || (status.generation == 0).then(|| "it is being set up".to_owned());
+        status.problem.clone().or_else(begins)
+    }
+
     /// Removes our tables.
     pub(crate) fn remove_all(&mut self) {
         match std::mem::replace(&mut self.plane, Plane::None(Implicit::default())) {

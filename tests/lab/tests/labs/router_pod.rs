@@ -1,6 +1,9 @@
 //! What the router is to a pod: its init container, and an endpoint for probes and metrics.
 
-use l34_lab::{Lab, Router};
+use crate::scene::*;
+use l34_lab::{Host, Lab, Router, Vpn, wait_until};
+use std::io::Write;
+use std::net::TcpStream;
 
 #[test]
 fn sysctls_sets_what_the_router_needs_and_names_what_it_cannot_set() {
@@ -33,4 +36,51 @@ fn sysctls_sets_what_the_router_needs_and_names_what_it_cannot_set() {
     for (key, _, right) in wrong {
         assert_eq!(host.netns.read_sysctl(key), right, "{key}");
     }
+}
+
+/// Asks over HTTP on a host; the status code and the body.
+fn get(host: &Host, path: &str) -> Result<(u16, String), String> {
+    let answer = host.netns.enter(|| {
+        let mut stream = TcpStream::connect(LISTEN)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: pod\r\n\r\n")?;
+        std::io::read_to_string(stream)
+    });
+    let answer = answer.map_err(|error| error.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| answer.clone())?;
+    let status =
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| head.to_owned())?;
+    Ok((status, body.to_owned()))
+}
+
+const LISTEN: &str = "127.0.0.1:9474";
+
+#[test]
+fn probes_and_metrics_tell_of_sessions_and_vips_on_the_addresses_given_alone() {
+    let scene = Scene::new();
+    let bird = scene.bird(Vpn::new().text());
+    let (host, _) = scene.gateway(0);
+    let options = format!("--dataplane none --listen {LISTEN}");
+    let mut router = Router::start(&scene.lab, &host, GATEWAY, &[("example.yaml", EXAMPLE)], &options);
+    bird.has_next_hops(VIP, &[GATEWAYS[0]], SESSION);
+    wait_until(SESSION, "the router is ready", || match get(&host, "/readyz")? {
+        (200, _) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(get(&host, "/healthz"), Ok((200, "ok\n".to_owned())));
+    let (_, metrics) = get(&host, "/metrics").unwrap_or_else(|error| panic!("{error}"));
+    let labels = r#"router="default/gateway-v4",address="169.254.100.150",interface="vlan-100""#;
+    for line in [
+        format!("l34_bgp_peer_state{{{labels}}} 6\n"),
+        format!("l34_bgp_peer_transitions_total{{{labels}}} 1\n"),
+        format!("l34_bgp_peer_routes_out{{{labels},family=\"ipv4-unicast\"}} 1\n"),
+        "l34_vips{announced=\"true\"} 1\n".to_owned(),
+        "l34_kernel_routes{state=\"installed\"}".to_owned(),
+        "l34_router_ready 1\n".to_owned(),
+    ] {
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+    let elsewhere = host.netns.enter(|| TcpStream::connect((GATEWAYS[0], 9474)));
+    assert!(elsewhere.is_err(), "the outside network sees nothing of it");
+    assert!(router.stop().success());
 }
