@@ -8,6 +8,7 @@ pub mod duration;
 pub mod gateway_router;
 pub mod kinds;
 pub mod names;
+pub mod pod;
 pub mod router_state;
 
 pub use duration::{DurationError, GoDuration};
@@ -54,10 +55,11 @@ pub mod events {
 
 /// Kubernetes' own types.
 pub mod core {
+    pub use crate::pod::Pod;
     pub use k8s_openapi::ByteString;
     pub use k8s_openapi::api::core::v1::{
-        Container, ContainerPort, ContainerState, ContainerStatus, ObjectReference, Pod, PodCondition,
-        PodSpec, PodStatus, PodTemplateSpec, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
+        Container, ContainerPort, ContainerState, ContainerStatus, ObjectReference, PodCondition,
+        PodTemplateSpec, Secret, Service, ServiceAccount, ServicePort, ServiceSpec,
     };
     pub use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
     pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{

@@ -9,7 +9,6 @@ mod drain;
 mod explain;
 mod fib;
 mod history;
-mod http;
 mod kernel_link;
 mod logging;
 mod metrics;

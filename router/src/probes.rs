@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
+use l34_http::{Answer, StatusCode};
 
 use crate::app::Shared;
-use crate::http::Answer;
 use crate::metrics;
 use crate::views::Live;
 

@@ -27,7 +27,7 @@ use crate::bfd_link::{self, PathNews, PathWatch};
 use crate::bgp_link::SpeakerWatch;
 use crate::kernel_link::{self, Started};
 use crate::translate::Interfaces;
-use crate::{admin, cli, drain, http, plane_link, probes, settings};
+use crate::{admin, cli, drain, plane_link, probes, settings};
 
 /// Batches of learned routes that may wait; while they do, changes wait in the RIB.
 const ROUTE_BATCHES: usize = 16;
@@ -60,7 +60,7 @@ async fn play(args: &cli::Run) -> Result<()> {
     let hangup = signal(SignalKind::hangup())?;
     let socket = args.admin.clone().unwrap_or_else(|| admin::default_path(&args.namespace, &args.gateway));
     let socket = admin::listen(&socket)?;
-    let listeners = http::listen(&args.listen).await?;
+    let listeners = l34_http::listen(&args.listen).await?;
 
     let Started { link: kernel, interfaces, found } = kernel_link::start(args.fib)?;
     let restarted = (!found.is_empty()).then_some(found);
@@ -109,7 +109,7 @@ async fn play(args: &cli::Run) -> Result<()> {
     let app: Shared = Rc::new(RefCell::new(app));
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let probed = app.clone();
-    http::serve(listeners, move |path| probes::answer(probed.clone(), path));
+    l34_http::serve(listeners, move |path| probes::answer(probed.clone(), path));
     let (folder, snapshots) = watch_folder(args.manifests.clone())?;
 
     let mut inlets =

@@ -33,6 +33,8 @@ pub struct View {
     pub objects: Objects,
     /// What controller and routers write.
     pub made: Made,
+    /// Watches that have listed their objects.
+    pub listed: Arc<BTreeSet<String>>,
     /// Watches that have not listed their objects once. An object that is absent from one of these may well exist.
     pub unlisted: Arc<BTreeSet<String>>,
     /// Watches that fail at present, with the reason in words.

@@ -119,9 +119,8 @@ fn target(port: &ServicePort, pod: &Pod) -> Option<i32> {
 /// The ports of the containers that run as long as the Pod does: init containers only as sidecars.
 fn container_ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
     pod.spec.iter().flat_map(|spec| {
-        let sidecars = spec.init_containers.iter().flatten();
-        let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
-        spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten())
+        let sidecars = spec.init_containers.iter().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        spec.containers.iter().chain(sidecars).flat_map(|c| &c.ports)
     })
 }
 

@@ -32,7 +32,7 @@ impl Cluster {
         let _ = self.orders.send(Order::Watch(watch));
     }
 
-    /// Ends the watch with that name. Its objects stay as they are, until it is begun anew.
+    /// Ends the watch with that name, and forgets its objects.
     pub fn unwatch(&self, name: &str) {
         let _ = self.orders.send(Order::Unwatch(name.to_owned()));
     }
@@ -70,6 +70,7 @@ async fn own(
     let mut owner = Owner {
         objects: options.restored.clone().unwrap_or_default(),
         made: Made::default(),
+        listed: BTreeSet::new(),
         unlisted: BTreeSet::new(),
         trouble: BTreeMap::new(),
         running: BTreeMap::new(),
@@ -81,8 +82,9 @@ async fn own(
         owner.begin(watch, !restored);
     }
     let mut secrets = options.secrets.map(|wanted| Secrets::start(client, wanted, to));
-    if secrets.is_some() && !restored {
-        owner.unlisted.insert(Secrets::NAME.to_owned());
+    if secrets.is_some() {
+        let known = if restored { &mut owner.listed } else { &mut owner.unlisted };
+        known.insert(Secrets::NAME.to_owned());
     }
     if restored {
         publish.send_replace(Some(owner.view(Instant::now())));
@@ -97,6 +99,7 @@ async fn own(
                 }
                 Some(Order::Unwatch(name)) => {
                     owner.end(&name);
+                    publish.send_replace(Some(owner.view(Instant::now())));
                     continue;
                 }
                 None => return,
@@ -119,6 +122,7 @@ async fn own(
 struct Owner {
     objects: Objects,
     made: Made,
+    listed: BTreeSet<String>,
     unlisted: BTreeSet<String>,
     trouble: BTreeMap<String, String>,
     running: BTreeMap<Arc<str>, Running>,
@@ -132,15 +136,16 @@ impl Owner {
         if self.running.contains_key(&name) {
             return;
         }
-        if unlisted {
-            self.unlisted.insert(name.to_string());
-        }
+        if unlisted { &mut self.unlisted } else { &mut self.listed }.insert(name.to_string());
         let running = watch.begin(self.client.clone(), &mut self.objects, &mut self.made, self.to.clone());
         self.running.insert(name, running);
     }
 
     fn end(&mut self, name: &str) {
-        self.running.remove(name);
+        if let Some(running) = self.running.remove(name) {
+            running.end(&mut self.objects, &mut self.made);
+        }
+        self.listed.remove(name);
         self.unlisted.remove(name);
         self.trouble.remove(name);
     }
@@ -148,6 +153,9 @@ impl Owner {
     /// Whether the view that follows says something new to those who may act on it: objects of a list that is not
     /// complete are of no use to anybody.
     fn take(&mut self, news: News) -> bool {
+        if !self.listed.contains(&*news.from) && !self.unlisted.contains(&*news.from) {
+            return false; // it was ended meanwhile
+        }
         match news.what {
             What::Changed(change) => {
                 change(&mut self.objects, &mut self.made);
@@ -160,7 +168,9 @@ impl Owner {
                 if self.trouble.remove(&*news.from).is_some() {
                     info!(watch = %news.from, "the API server answers again");
                 }
-                self.unlisted.remove(&*news.from);
+                if self.unlisted.remove(&*news.from) {
+                    self.listed.insert(news.from.to_string());
+                }
                 true
             }
             What::Failed(words) => {
@@ -179,6 +189,7 @@ impl Owner {
         View {
             objects: self.objects.clone(),
             made: self.made.clone(),
+            listed: Arc::new(self.listed.clone()),
             unlisted: Arc::new(self.unlisted.clone()),
             trouble: Arc::new(self.trouble.clone()),
             changed_at,

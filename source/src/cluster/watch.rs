@@ -70,7 +70,18 @@ impl Watch {
                     .filter(|(namespace, ..)| scope.namespace.as_deref().is_none_or(|n| n == *namespace));
                 let known =
                     of_scope.map(|(namespace, name, _)| (namespace.to_owned(), name.to_string())).collect();
-                Running(tokio::spawn(follow::<K>(api, scope, known, name, to)))
+                let namespace = scope.namespace.clone();
+                let forget = move |objects: &mut Objects, made: &mut Made| {
+                    let table = K::table(objects, made);
+                    let of_scope =
+                        table.iter().filter(|(of, ..)| namespace.as_deref().is_none_or(|n| n == *of));
+                    let gone: Vec<_> = of_scope.map(|(of, name, _)| (of.to_owned(), name.clone())).collect();
+                    for (of, name) in gone {
+                        table.remove(&of, &name);
+                    }
+                };
+                let task = tokio::spawn(follow::<K>(api, scope, known, name, to));
+                Running { task, forget: Box::new(forget) }
             })
         };
         Self { name, begin }
@@ -93,12 +104,17 @@ impl Watch {
     }
 }
 
-/// A watch at work. It ends when dropped.
-pub(super) struct Running(JoinHandle<()>);
+/// A watch at work.
+pub(super) struct Running {
+    task: JoinHandle<()>,
+    forget: Change,
+}
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
+impl Running {
+    /// Ends it, and takes its objects out of the tables.
+    pub(super) fn end(self, objects: &mut Objects, made: &mut Made) {
+        self.task.abort();
+        (self.forget)(objects, made);
     }
 }
 

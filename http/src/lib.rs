@@ -2,18 +2,19 @@
 //! frugal, and what does not fit waits in the kernel or is closed.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use http_body_util::Full;
+pub use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,15 +29,18 @@ const BUFFER: usize = 8192;
 
 /// What is answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) content_type: &'static str,
-    pub(crate) body: String,
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The media type of the body.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: String,
 }
 
 impl Answer {
     /// Plain text.
-    pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+    pub fn text(status: StatusCode, body: impl Into<String>) -> Answer {
         Answer { status, content_type: "text/plain; charset=utf-8", body: body.into() + "\n" }
     }
 }
@@ -44,18 +48,19 @@ impl Answer {
 /// Opens the listeners.
 ///
 /// # Errors
-/// An address that is not this host's, or a port that is taken.
-pub(crate) async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>> {
+/// An address that is not this host's, or a port that is taken; the error names it.
+pub async fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
-        listeners
-            .push(TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?);
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
+        listeners.push(TcpListener::bind(address).await.map_err(named)?);
     }
     Ok(listeners)
 }
 
-/// Answers GET of any path by `answer`, on each listener and for ever.
-pub(crate) fn serve<F>(listeners: Vec<TcpListener>, answer: impl Fn(String) -> F + 'static)
+/// Answers GET of any path by `answer`, on each listener and for ever. To be called on a `LocalSet`.
+pub fn serve<F>(listeners: Vec<TcpListener>, answer: impl Fn(String) -> F + 'static)
 where
     F: Future<Output = Answer> + 'static,
 {

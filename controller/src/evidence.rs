@@ -1,0 +1,102 @@
+//! Why gateway pods do not run: looked up only for Gateways that have none ready, and only now and then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client, Error};
+use l34_crds::events::Event;
+use l34_plan::networks::attached;
+use l34_plan::snapshot::{NamespacedName, Objects};
+use tracing::debug;
+
+use crate::write::in_words;
+
+/// What was found, by Gateway.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Evidence {
+    events: BTreeMap<String, Vec<Arc<Event>>>,
+    missing: BTreeMap<NamespacedName, Vec<NamespacedName>>,
+}
+
+/// What was found for one Gateway.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found<'a> {
+    /// Warnings of its namespace.
+    pub(crate) events: &'a [Arc<Event>],
+    /// NetworkAttachmentDefinitions that it names and that do not exist.
+    pub(crate) missing: &'a [NamespacedName],
+}
+
+impl Evidence {
+    pub(crate) fn of(&self, gateway: &NamespacedName) -> Found<'_> {
+        Found {
+            events: self.events.get(&gateway.namespace).map(Vec::as_slice).unwrap_or_default(),
+            missing: self.missing.get(gateway).map(Vec::as_slice).unwrap_or_default(),
+        }
+    }
+}
+
+/// How long what was found is good for.
+pub(crate) const FRESH: Duration = Duration::from_secs(5);
+
+/// Looks for what keeps the pods of these Gateways from running. What cannot be read is left out.
+pub(crate) async fn look(client: Client, objects: Objects, gateways: BTreeSet<NamespacedName>) -> Evidence {
+    let namespaces: BTreeSet<String> = gateways.iter().map(|at| at.namespace.clone()).collect();
+    let events = stream::iter(namespaces)
+        .map(|namespace| async {
+            let found = warnings(&client, &namespace).await;
+            (namespace, found)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let missing = stream::iter(gateways)
+        .map(|at| async {
+            let found = missing(&client, &objects, &at).await;
+            (at, found)
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    Evidence { events, missing }
+}
+
+async fn warnings(client: &Client, namespace: &str) -> Vec<Arc<Event>> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    match api.list(&ListParams::default().fields("type=Warning").limit(EVENTS)).await {
+        Ok(list) => list.items.into_iter().map(Arc::new).collect(),
+        Err(error) => {
+            debug!(namespace, "cannot read Events: {}", in_words(&error));
+            Vec::new()
+        }
+    }
+}
+
+async fn missing(client: &Client, objects: &Objects, at: &NamespacedName) -> Vec<NamespacedName> {
+    let Some(gateway) = objects.gateways.get(&at.namespace, &at.name) else { return Vec::new() };
+    let kind = GroupVersionKind::gvk("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "network-attachment-definitions");
+    let mut missing = Vec::new();
+    for network in attached(gateway).unwrap_or_default() {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &network.namespace, &resource);
+        match api.get_metadata_opt(&network.name).await {
+            Ok(Some(_)) => {}
+            Ok(None) => missing.push(NamespacedName::new(&network.namespace, &network.name)),
+            // No such kind at all: Multus is not here.
+            Err(Error::Api(status)) if status.code == 404 => {
+                missing.push(NamespacedName::new(&network.namespace, &network.name));
+            }
+            Err(error) => debug!("cannot read {}/{}: {}", network.namespace, network.name, in_words(&error)),
+        }
+    }
+    missing
+}
+
+/// Requests at once.
+const AT_ONCE: usize = 8;
+/// Warnings of one namespace that are read.
+const EVENTS: u32 = 500;

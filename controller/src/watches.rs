@@ -1,0 +1,56 @@
+//! What the controller watches.
+
+use l34_crds::GatewayRouter;
+use l34_crds::RouterState;
+use l34_crds::apps::DaemonSet;
+use l34_crds::core::{EndpointSlice, Pod, Service, ServiceAccount};
+use l34_crds::gateway::{Gateway, GatewayClass};
+use l34_crds::names;
+use l34_crds::rbac::RoleBinding;
+use l34_source::cluster::{Scope, View, Watch};
+
+/// The watches to begin with: of everything, or of some namespaces.
+///
+/// Pods come later, namespace by namespace: they are many, and of interest only beside a Gateway of ours. DaemonSets
+/// are watched whoever made them, for one of somebody else's that has the name of ours must be seen.
+pub(crate) fn of(namespaces: &[String]) -> Vec<Watch> {
+    let scopes: Vec<Scope> = match namespaces {
+        [] => vec![Scope::default()],
+        some => some.iter().map(|namespace| Scope::namespace(namespace)).collect(),
+    };
+    let ours = format!("{}={}", names::APP_MANAGED_BY, names::CONTROLLER);
+    let mut watches = vec![Watch::of::<GatewayClass>(Scope::default())];
+    for scope in scopes {
+        watches.extend([
+            Watch::of::<Gateway>(scope.clone()),
+            Watch::of::<GatewayRouter>(scope.clone()),
+            Watch::of::<Service>(scope.clone().labels(names::SERVICE_PROXY_NAME)),
+            Watch::of::<EndpointSlice>(scope.clone().labels(format!(
+                "{}={}",
+                names::MANAGED_BY,
+                names::CONTROLLER
+            ))),
+            Watch::of::<RouterState>(scope.clone()),
+            Watch::of::<DaemonSet>(scope.clone()),
+            Watch::of::<ServiceAccount>(scope.clone().labels(ours.clone())),
+            Watch::of::<RoleBinding>(scope.labels(ours.clone())),
+        ]);
+    }
+    watches
+}
+
+/// The watch of the Pods of a namespace.
+pub(crate) fn pods(namespace: &str) -> Watch {
+    Watch::of::<Pod>(Scope::namespace(namespace))
+}
+
+/// Whether the objects of that kind, by its plural, are all known.
+pub(crate) fn is_listed(view: &View, plural: &str) -> bool {
+    let is_of_kind = |name: &&String| name.split(" in ").next() == Some(plural);
+    view.listed.iter().any(|name| is_of_kind(&name)) && !view.unlisted.iter().any(|name| is_of_kind(&name))
+}
+
+/// Whether the Pods of a namespace are all known.
+pub(crate) fn knows_pods(view: &View, namespace: &str) -> bool {
+    view.listed.contains(pods(namespace).name())
+}
