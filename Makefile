@@ -88,7 +88,7 @@ generate:
 charts:
 	@tests/setup/kubernetes helm
 	cargo test --locked -p l34-charts
-	! command -v shellcheck >/dev/null || shellcheck deploy/images/* deploy/walkthrough/* deploy/*/*.sh
+	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,in,docker,images,runc,overlay}
 
 images:
 	deploy/images/build $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(VERSION),--version $(VERSION)) $(if $(PUSH),--push) $(if $(OCI),--oci $(OCI))
