@@ -10,9 +10,12 @@ use ipnet::IpNet;
 use l34_bfd::SessionKey;
 use l34_bgp::config::{Config, Originate, PeerKey};
 use l34_bgp::driver::ForwardingChange;
+use l34_bgp::speaker::{Event, EventKind};
+use l34_crds::Kind;
+use l34_crds::jiff::Timestamp;
 use l34_plan::Problem;
 use l34_plan::router::{self, Intent, Me, StaticIntent, View};
-use l34_plan::snapshot::Objects;
+use l34_plan::snapshot::{NamespacedName, Objects};
 use l34_source::{Places, Snapshot};
 use tracing::{info, warn};
 
@@ -22,16 +25,22 @@ use crate::fib::{Fib, FibChange};
 use crate::history::History;
 use crate::kernel_link::KernelLink;
 use crate::plane_link::PlaneLink;
-use crate::readiness::{Readiness, Seen};
+use crate::readiness::{self, Readiness};
+use crate::report;
+use crate::reporter::{self, Reporter, Told};
+use crate::source::Known;
 use crate::translate::{self, Interfaces};
 use crate::views::Live;
 
-/// Which Gateway this router plays.
+/// Which Gateway this router plays, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) namespace: String,
     pub(crate) gateway: String,
     pub(crate) node_name: String,
+    pub(crate) dataplane: router::Dataplane,
+    /// Who decides which VIPs the Gateway holds.
+    pub(crate) view: View,
 }
 
 /// The parts that do things, each with a thread of its own.
@@ -41,6 +50,8 @@ pub(crate) struct Parts {
     pub(crate) paths: Arc<PathWatch>,
     pub(crate) kernel: KernelLink,
     pub(crate) plane: PlaneLink,
+    /// In a pod only.
+    pub(crate) reporter: Option<Reporter>,
 }
 
 /// How the watches of an API server fare.
@@ -67,7 +78,6 @@ pub(crate) struct App {
     pub(crate) fib: Fib,
     /// VIPs that are originated.
     pub(crate) announced: BTreeSet<IpAddr>,
-    dataplane: router::Dataplane,
     objects: Option<Objects>,
     seen: BTreeSet<Arc<str>>,
     bfd_up: BTreeSet<SessionKey>,
@@ -96,15 +106,8 @@ struct Retired {
 }
 
 impl App {
-    pub(crate) fn new(
-        identity: Identity,
-        parts: Parts,
-        dataplane: router::Dataplane,
-        router_id: Option<Ipv4Addr>,
-        converged: bool,
-    ) -> App {
+    pub(crate) fn new(identity: Identity, parts: Parts, router_id: Option<Ipv4Addr>, converged: bool) -> App {
         App {
-            dataplane,
             identity,
             parts,
             history: History::default(),
@@ -136,8 +139,13 @@ impl App {
         self.retired = Retired::default();
     }
 
-    /// The folder has changed.
-    pub(crate) fn objects_changed(&mut self, snapshot: Snapshot) -> Option<Config> {
+    /// The source has something new.
+    pub(crate) fn source_changed(&mut self, known: Known) -> Option<Config> {
+        self.api = known.api;
+        self.objects_changed(known.snapshot?)
+    }
+
+    fn objects_changed(&mut self, snapshot: Snapshot) -> Option<Config> {
         self.retired.objects = self.objects.replace(snapshot.objects);
         self.source_problems = snapshot.problems;
         self.places = snapshot.places;
@@ -176,7 +184,10 @@ impl App {
 
     /// The speaker reports something.
     pub(crate) fn speaker_news(&mut self, news: News) {
-        news.events.iter().for_each(|event| self.history.note(event));
+        for event in &news.events {
+            self.history.note(event);
+            self.tell_session(event);
+        }
         for PeerKey { address, interface, .. } in news.up {
             if let Some(interface) = interface {
                 self.set_lost(&SessionKey { remote: address, interface }, false);
@@ -186,6 +197,51 @@ impl App {
             self.converged = true;
             self.parts.kernel.converged();
         }
+    }
+
+    fn tell_session(&self, event: &Event) {
+        let (warning, reason) = match event.kind {
+            EventKind::Up => (false, "SessionUp"),
+            EventKind::Down => (true, "SessionDown"),
+            EventKind::EndOfRib | EventKind::Failed | EventKind::Warning | EventKind::Converged => return,
+        };
+        let peers = self.intent.as_ref().map_or(&[][..], |intent| &intent.peers);
+        let peer = peers.iter().find(|peer| Some(translate::key(peer)) == event.peer);
+        if let Some(peer) = peer {
+            self.tell(&peer.router, warning, reason, format!("{}: {}", self.identity.node_name, event.text));
+        }
+    }
+
+    /// Tells people in the cluster about a GatewayRouter.
+    fn tell(&self, router: &NamespacedName, warning: bool, reason: &'static str, note: String) {
+        let objects = self.objects.as_ref();
+        let router = objects.and_then(|objects| objects.gateway_routers.get(&router.namespace, &router.name));
+        if let (Some(reporter), Some(router)) = (&self.parts.reporter, router) {
+            reporter.event(Told { router: reporter::reference(router), warning, reason, note });
+        }
+    }
+
+    /// Hands the state of this moment to whoever reports it.
+    pub(crate) fn report(&mut self, live: &Live) {
+        let ready = self.ready(live).is_ok();
+        let Some(reporter) = &self.parts.reporter else { return };
+        let statics = self.intent.iter().flat_map(|intent| &intent.statics);
+        let lost_statics = statics.filter_map(|route| Some((route, self.static_problem(route)?)));
+        let kernel = self.parts.kernel.problems().into_iter().map(|problem| format!("kernel: {problem}"));
+        let plane = self.parts.plane.status().problem.clone().map(|problem| format!("nftables: {problem}"));
+        let seen = report::Seen {
+            gateway: &self.identity.gateway,
+            node: &self.identity.node_name,
+            pod_uid: Some(&reporter.pod.uid),
+            ready,
+            intent: self.intent.as_ref(),
+            live,
+            announced: &self.announced,
+            lost_statics: lost_statics.collect(),
+            local_problems: kernel.chain(plane).collect(),
+            now: Timestamp::now(),
+        };
+        reporter.state(report::report(&seen, reporter.last().as_ref()));
     }
 
     /// The speaker has learned or lost routes.
@@ -205,8 +261,8 @@ impl App {
             namespace: self.identity.namespace.clone(),
             gateway: self.identity.gateway.clone(),
             node_name: self.identity.node_name.clone(),
-            dataplane: self.dataplane,
-            view: View::Own,
+            dataplane: self.identity.dataplane,
+            view: self.identity.view,
             local_addresses: self
                 .interfaces
                 .values()
@@ -326,7 +382,7 @@ impl App {
             let peers = peers.map(|peer| peer.router.to_string());
             peers.chain(statics.map(|route| route.router.to_string()))
         });
-        let seen = Seen {
+        let seen = readiness::Seen {
             draining: self.draining,
             planned_at: self.planned_at,
             plane_problem: self.parts.plane.problem(),
@@ -344,6 +400,10 @@ impl App {
             match self.places.get(&problem.object) {
                 Some(place) => warn!("{place}: {problem}"),
                 None => warn!("{problem}"),
+            }
+            if problem.object.kind == Kind::GatewayRouter {
+                let router = NamespacedName::new(&problem.object.namespace, &problem.object.name);
+                self.tell(&router, true, "Problem", format!("{}: {problem}", self.identity.node_name));
             }
         }
         for problem in old.iter().filter(|problem| lacks(&intent.problems, problem)) {

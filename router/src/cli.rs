@@ -31,9 +31,19 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Folder with the manifests (*.yaml, *.yml, *.json); it is watched.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) manifests: PathBuf,
+    /// Folder with the manifests (*.yaml, *.yml, *.json); it is watched. Without it, the objects come from the API server
+    /// of the cluster.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "gateway_class"])]
+    pub(crate) manifests: Option<PathBuf>,
+    /// How to reach the API server; the service account of the pod by default.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Name of the GatewayClass that counts as ours beside the literal: the router may not read GatewayClasses.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) gateway_class: Option<String>,
+    /// Where the objects of the API server are kept for the next process of this pod, with the keys among them.
+    #[arg(long, value_name = "DIR", default_value = "/run/l34-router")]
+    pub(crate) state_dir: PathBuf,
     /// Name of the Gateway.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) gateway: String,
@@ -41,7 +51,7 @@ pub(crate) struct Run {
     #[arg(long, default_value = "default", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) namespace: String,
     /// Name of this node, as EndpointSlices name it; the host name by default.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub(crate) node_name: Option<String>,
     /// What carries the traffic of VIPs.
     #[arg(long, value_enum, default_value_t = Dataplane::Nftables)]

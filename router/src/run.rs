@@ -2,11 +2,10 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use l34_bfd::{SessionKey, State};
@@ -14,19 +13,22 @@ use l34_bgp::config::Config;
 use l34_bgp::driver::{ForwardingChange, Stopped};
 use l34_bgp::wire::Reason;
 use l34_kernel::NamespaceLock;
-use l34_plan::router::Dataplane;
+use l34_plan::router::{Dataplane, View};
 use l34_proxy::Status;
-use l34_source::{FolderWatch, Snapshot};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, info_span, warn};
 
 use crate::app::{App, Identity, Parts, Shared};
 use crate::bfd_link::{self, PathNews, PathWatch};
 use crate::bgp_link::SpeakerWatch;
 use crate::kernel_link::{self, Started};
+use crate::reporter::{self, Pod};
+use crate::source::{Origin, Source};
 use crate::translate::Interfaces;
+use crate::views::Live;
 use crate::{admin, cli, drain, plane_link, probes, settings};
 
 /// Batches of learned routes that may wait; while they do, changes wait in the RIB.
@@ -43,7 +45,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
 
 /// What happens, from all sides.
 struct Inlets {
-    snapshots: watch::Receiver<Option<Snapshot>>,
+    source: Source,
     interfaces: watch::Receiver<Interfaces>,
     plane_status: watch::Receiver<Arc<Status>>,
     routes: mpsc::Receiver<Vec<ForwardingChange>>,
@@ -60,7 +62,11 @@ async fn play(args: &cli::Run) -> Result<()> {
     let hangup = signal(SignalKind::hangup())?;
     let socket = args.admin.clone().unwrap_or_else(|| admin::default_path(&args.namespace, &args.gateway));
     let socket = admin::listen(&socket)?;
-    let listeners = l34_http::listen(&args.listen).await?;
+    let origin = Origin::of(args).await?;
+    let listeners = match (args.listen.as_slice(), &origin) {
+        ([], Origin::Cluster(_)) => l34_http::listen(&settings::pod_listeners()?).await?,
+        (given, _) => l34_http::listen(given).await?,
+    };
 
     let Started { link: kernel, interfaces, found } = kernel_link::start(args.fib)?;
     let restarted = (!found.is_empty()).then_some(found);
@@ -92,6 +98,14 @@ async fn play(args: &cli::Run) -> Result<()> {
         namespace: args.namespace.clone(),
         gateway: args.gateway.clone(),
         node_name: args.node_name.clone().unwrap_or_else(settings::host_name),
+        dataplane: match args.dataplane {
+            cli::Dataplane::Nftables => Dataplane::Nftables,
+            cli::Dataplane::None => Dataplane::None,
+        },
+        view: match origin {
+            Origin::Folder(_) => View::Own,
+            Origin::Cluster(_) => View::Recorded,
+        },
     };
     info!(
         gateway = format!("{}/{}", identity.namespace, identity.gateway),
@@ -100,32 +114,50 @@ async fn play(args: &cli::Run) -> Result<()> {
         env!("CARGO_PKG_VERSION")
     );
     let writes_kernel = args.fib == cli::Fib::Kernel;
-    let dataplane = match args.dataplane {
-        cli::Dataplane::Nftables => Dataplane::Nftables,
-        cli::Dataplane::None => Dataplane::None,
+    let reporter = match (&origin, Pod::from_env()) {
+        (Origin::Cluster(api), Some(pod)) => {
+            Some(reporter::start(api.clone(), &args.namespace, &args.gateway, pod)?)
+        }
+        (Origin::Cluster(_), None) => {
+            info!("POD_NAME and POD_UID are not set: nothing is reported to the API server");
+            None
+        }
+        (Origin::Folder(_), _) => None,
     };
-    let parts = Parts { bgp, bfd, paths: paths.clone(), kernel, plane };
-    let app = App::new(identity, parts, dataplane, args.router_id, restarted.is_none());
+    let reports = reporter.is_some();
+    let parts = Parts { bgp, bfd, paths: paths.clone(), kernel, plane, reporter };
+    let app = App::new(identity, parts, args.router_id, restarted.is_none());
     let app: Shared = Rc::new(RefCell::new(app));
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let probed = app.clone();
     l34_http::serve(listeners, move |path| probes::answer(probed.clone(), path));
-    let (folder, snapshots) = watch_folder(args.manifests.clone())?;
+    if reports {
+        tokio::task::spawn_local(report(app.clone()));
+    }
+    let source = Source::start(origin, args)?;
 
     let mut inlets =
-        Inlets { snapshots, interfaces, plane_status, routes, speaker, paths, term, interrupt, hangup };
+        Inlets { source, interfaces, plane_status, routes, speaker, paths, term, interrupt, hangup };
     flow(&app, &mut inlets, writes_kernel).await;
-    drop(folder);
-    drain::drain(&app, args.drain_pause, &mut inlets.term, &mut inlets.interrupt).await;
+    let Inlets { source, mut term, mut interrupt, .. } = inlets;
+    // What changes from now on changes nothing any more.
+    drop(source);
+    drain::drain(&app, args.drain_pause, &mut term, &mut interrupt).await;
     Ok(())
 }
 
-fn watch_folder(folder: PathBuf) -> Result<(FolderWatch, watch::Receiver<Option<Snapshot>>)> {
-    let (publish, snapshots) = watch::channel(None);
-    let watch = FolderWatch::start(folder, move |snapshot| {
-        publish.send_replace(Some(snapshot));
-    });
-    Ok((watch.context("cannot watch the folder of manifests")?, snapshots))
+/// How often the state is looked at for the RouterState; what follows from it is written at most as often.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Hands the state to whoever reports it, for ever.
+async fn report(app: Shared) {
+    let mut looks = tokio::time::interval(REPORT);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Ok(live) = Live::ask(&app).await else { return };
+        app.borrow_mut().report(&live);
+    }
 }
 
 /// Lets what happens flow until a signal asks for the end. A part that has ended is no reason to stop the others: its
@@ -159,7 +191,7 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
         _ = inlets.interrupt.recv() => return Ok(ControlFlow::Break(())),
         _ = inlets.hangup.recv() => {
             // What many daemons take as a call to reload must not end this one undrained.
-            info!("SIGHUP: nothing to reload, the folder is watched");
+            info!("SIGHUP: nothing to reload, changes are followed");
             None
         }
         news = inlets.paths.news() => {
@@ -174,10 +206,7 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
             settings::set(&interfaces, writes_kernel);
             app.borrow_mut().interfaces_changed(interfaces)
         }
-        Ok(()) = inlets.snapshots.changed() => {
-            let snapshot = inlets.snapshots.borrow_and_update().clone();
-            snapshot.and_then(|snapshot| app.borrow_mut().objects_changed(snapshot))
-        }
+        known = inlets.source.next() => app.borrow_mut().source_changed(known),
         Ok(()) = inlets.plane_status.changed() => {
             inlets.plane_status.mark_unchanged();
             app.borrow_mut().plane_changed()

@@ -1,6 +1,7 @@
 //! Settings of the host that the router needs: set where it may, named where it may not.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
@@ -42,6 +43,25 @@ pub(crate) fn command() -> Result<()> {
     }
     Ok(())
 }
+
+/// Where the endpoint for probes and metrics listens in a pod: on each of its own addresses, which the downward API
+/// tells. Never on all: the external network must not see it.
+///
+/// # Errors
+/// $POD_IPS is there and is no list of addresses.
+pub(crate) fn pod_listeners() -> Result<Vec<SocketAddr>> {
+    let addresses = std::env::var("POD_IPS").unwrap_or_default();
+    let addresses = addresses.split(',').map(str::trim).filter(|address| !address.is_empty());
+    let listeners = addresses.map(|address| {
+        let address: IpAddr =
+            address.parse().with_context(|| format!("POD_IPS: {address:?} is no address"))?;
+        Ok(SocketAddr::new(address, PROBE_PORT))
+    });
+    listeners.collect()
+}
+
+/// Where probes and Prometheus ask.
+const PROBE_PORT: u16 = 9474;
 
 /// A folder for each interface, and `all` and `default`.
 const CONF: &str = "/proc/sys/net/ipv4/conf";

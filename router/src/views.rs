@@ -20,6 +20,9 @@ use serde_json::Value;
 use crate::app::{App, Shared};
 use crate::translate;
 
+/// Why a VIP is not announced that is to be.
+pub(crate) const NOT_IN_PLACE: &str = "the data plane has not put it in place yet";
+
 /// `show peers`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -185,7 +188,7 @@ impl Live {
         self.bgp.values().filter(carries).count()
     }
 
-    fn bfd_state(&self, interface: &str, address: IpAddr) -> Option<String> {
+    pub(crate) fn bfd_state(&self, interface: &str, address: IpAddr) -> Option<String> {
         let session = self.bfd.get(&(interface.to_owned(), address))?;
         Some(format!("{:?}", session.session.state))
     }
@@ -284,7 +287,7 @@ pub(crate) async fn vips(app: &Shared) -> Result<Vips> {
                 v4
             },
             reason: match &wanted.decision {
-                Decision::Announce if !announced => Some("the data plane has not put it in place yet".into()),
+                Decision::Announce if !announced => Some(NOT_IN_PLACE.into()),
                 Decision::Announce => None,
                 Decision::Withhold(why) => Some(why.to_string()),
             },
