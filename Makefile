@@ -66,7 +66,7 @@ test-guards: needs-labs under-test
 
 # What the labs run.
 under-test:
-	cargo build --locked -p l34-router -p l34-connect -p l34-target
+	cargo build --locked -p l34-router -p l34-controller -p l34-connect -p l34-target
 	cargo build --locked -p l34-bgp --example speaker
 
 bench: needs-labs

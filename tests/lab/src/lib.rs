@@ -17,8 +17,11 @@
 
 mod bird;
 mod control_plane;
+mod controller;
 mod frr;
+mod gateway_pod;
 mod gobgp;
+mod http;
 mod lab;
 mod load;
 mod netns;
@@ -34,8 +37,11 @@ mod wait;
 
 pub use bird::{Bird, BirdClient, Protocol};
 pub use control_plane::{ControlPlane, GatewayApi, Kubectl, Options, Request, Shared};
+pub use controller::Controller;
 pub use frr::Frr;
+pub use gateway_pod::{GatewayPod, PodFacts};
 pub use gobgp::Gobgp;
+pub use http::get;
 pub use lab::{Host, Lab};
 pub use load::{Attempt, Datagrams, Flow, Load, attempt};
 pub use netns::Netns;

@@ -42,7 +42,7 @@ impl Router {
         let fixed = ["run", "--manifests", &folder_arg, "--gateway", gateway, "--admin", &socket_arg];
         let args: Vec<String> =
             fixed.iter().copied().chain(options.split_whitespace()).map(str::to_owned).collect();
-        let process = start(host, &args, &socket, &log);
+        let process = start(host, &Router::binary(), &args, &socket, &log);
         Router { host: host.clone(), manifests: folder, socket, log, args, process }
     }
 
@@ -113,7 +113,7 @@ impl Router {
     /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill), with the folder as it is now.
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.process = start(&self.host, &self.args, &self.socket, &self.log);
+        self.process = start(&self.host, &Router::binary(), &self.args, &self.socket, &self.log);
     }
 
     /// The process, to signal it or to read its log.
@@ -122,10 +122,11 @@ impl Router {
     }
 }
 
+/// Starts a router and waits until it answers.
 #[track_caller]
-fn start(host: &Host, args: &[String], socket: &Path, log: &Path) -> Process {
+pub(crate) fn start(host: &Host, program: &str, args: &[String], socket: &Path, log: &Path) -> Process {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut process = Process::start(&host.netns, &Router::binary(), &args, log);
+    let mut process = Process::start(&host.netns, program, &args, log);
     wait_until(START, &format!("l34-router on {} answers", host.name), || {
         if let Err(ended) = process.check_alive() {
             panic!("{ended}");
@@ -135,7 +136,7 @@ fn start(host: &Host, args: &[String], socket: &Path, log: &Path) -> Process {
     process
 }
 
-fn show(host: &Host, socket: &Path, what: &str) -> Result<Value, String> {
+pub(crate) fn show(host: &Host, socket: &Path, what: &str) -> Result<Value, String> {
     let socket = socket.display().to_string();
     let text = host.netns.try_run(&Router::binary(), &["show", what, "-o", "json", "--admin", &socket])?;
     serde_json::from_str(&text).map_err(|error| format!("`show {what}`: {error}: {text}"))

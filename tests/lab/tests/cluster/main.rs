@@ -2,6 +2,8 @@
 //! do, each in Kubernetes namespaces of its own.
 
 mod control_plane;
+mod controller;
 mod examples;
 mod rbac;
+mod router;
 mod schema;

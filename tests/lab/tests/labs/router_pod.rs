@@ -1,8 +1,7 @@
 //! What the router is to a pod: its init container, and an endpoint for probes and metrics.
 
 use crate::scene::*;
-use l34_lab::{Host, Lab, Router, Vpn, wait_until};
-use std::io::Write;
+use l34_lab::{Lab, Router, Vpn, get, wait_until};
 use std::net::TcpStream;
 
 #[test]
@@ -38,20 +37,6 @@ fn sysctls_sets_what_the_router_needs_and_names_what_it_cannot_set() {
     }
 }
 
-/// Asks over HTTP on a host; the status code and the body.
-fn get(host: &Host, path: &str) -> Result<(u16, String), String> {
-    let answer = host.netns.enter(|| {
-        let mut stream = TcpStream::connect(LISTEN)?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: pod\r\n\r\n")?;
-        std::io::read_to_string(stream)
-    });
-    let answer = answer.map_err(|error| error.to_string())?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| answer.clone())?;
-    let status =
-        head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(|| head.to_owned())?;
-    Ok((status, body.to_owned()))
-}
-
 const LISTEN: &str = "127.0.0.1:9474";
 
 #[test]
@@ -62,12 +47,12 @@ fn probes_and_metrics_tell_of_sessions_and_vips_on_the_addresses_given_alone() {
     let options = format!("--dataplane none --listen {LISTEN}");
     let mut router = Router::start(&scene.lab, &host, GATEWAY, &[("example.yaml", EXAMPLE)], &options);
     bird.has_next_hops(VIP, &[GATEWAYS[0]], SESSION);
-    wait_until(SESSION, "the router is ready", || match get(&host, "/readyz")? {
+    wait_until(SESSION, "the router is ready", || match get(&host.netns, LISTEN, "/readyz")? {
         (200, _) => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    assert_eq!(get(&host, "/healthz"), Ok((200, "ok\n".to_owned())));
-    let (_, metrics) = get(&host, "/metrics").unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(get(&host.netns, LISTEN, "/healthz"), Ok((200, "ok\n".to_owned())));
+    let (_, metrics) = get(&host.netns, LISTEN, "/metrics").unwrap_or_else(|error| panic!("{error}"));
     let labels = r#"router="default/gateway-v4",address="169.254.100.150",interface="vlan-100""#;
     for line in [
         format!("l34_bgp_peer_state{{{labels}}} 6\n"),
