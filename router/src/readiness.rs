@@ -11,6 +11,8 @@ pub(crate) struct Seen {
     pub(crate) draining: bool,
     /// When the objects were first planned.
     pub(crate) planned_at: Option<Instant>,
+    /// What keeps the objects from being read.
+    pub(crate) source_problem: Option<String>,
     /// Why the data plane is not in place.
     pub(crate) plane_problem: Option<String>,
     /// Routers that have neither come up nor failed yet.
@@ -31,7 +33,8 @@ impl Readiness {
             return Err("draining".into());
         }
         let Some(planned_at) = seen.planned_at else {
-            return Err("the objects of the Gateway have not all been read".into());
+            let words = "the objects of the Gateway have not all been read";
+            return Err(seen.source_problem.as_ref().map_or(words.into(), |why| format!("{words}: {why}")));
         };
         if let Some(problem) = &seen.plane_problem {
             return Err(format!("the data plane is not in place: {problem}"));

@@ -116,7 +116,7 @@ async fn play(args: &cli::Run) -> Result<()> {
     let writes_kernel = args.fib == cli::Fib::Kernel;
     let reporter = match (&origin, Pod::from_env()) {
         (Origin::Cluster(api), Some(pod)) => {
-            Some(reporter::start(api.clone(), &args.namespace, &args.gateway, pod)?)
+            Some(reporter::start((**api).clone(), &args.namespace, &args.gateway, pod)?)
         }
         (Origin::Cluster(_), None) => {
             info!("POD_NAME and POD_UID are not set: nothing is reported to the API server");

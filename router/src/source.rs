@@ -28,7 +28,7 @@ const USER_AGENT: &str = concat!("l34-router/", env!("CARGO_PKG_VERSION"));
 /// Where to look for objects.
 pub(crate) enum Origin {
     Folder(PathBuf),
-    Cluster(kube::Config),
+    Cluster(Box<kube::Config>),
 }
 
 impl Origin {
@@ -41,7 +41,8 @@ impl Origin {
             return Ok(Origin::Folder(folder.clone()));
         }
         let config = cluster::config(args.kubeconfig.as_deref(), USER_AGENT).await;
-        Ok(Origin::Cluster(config.context("neither --manifests nor an API server")?))
+        let config = config.context("neither --manifests nor an API server")?;
+        Ok(Origin::Cluster(Box::new(config)))
     }
 }
 
@@ -67,7 +68,7 @@ impl Source {
     pub(crate) fn start(origin: Origin, args: &cli::Run) -> Result<Source> {
         match origin {
             Origin::Folder(folder) => Source::folder(folder),
-            Origin::Cluster(config) => Source::cluster(args, config),
+            Origin::Cluster(config) => Source::cluster(args, *config),
         }
     }
 

@@ -146,7 +146,7 @@ pub(crate) struct Problems {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Problem {
-    /// `manifests`, `plan` or `kernel`.
+    /// `manifests`, `plan`, `kernel` or `api`.
     pub(crate) source: String,
     pub(crate) severity: String,
     /// File, line and column, where it was read from a file.
@@ -403,8 +403,10 @@ pub(crate) fn problems(app: &Shared) -> Problems {
         message: problem.words.clone(),
         text: place.map_or_else(|| problem.to_string(), |place| format!("{place}: {problem}")),
     });
-    let of_kernel = app.parts.kernel.problems().into_iter().map(|text| Problem {
-        source: "kernel".into(),
+    let of_kernel = app.parts.kernel.problems().into_iter().map(|text| ("kernel", text));
+    let of_api = app.api_problems().map(|text| ("api", text));
+    let of_parts = of_kernel.chain(of_api).map(|(source, text)| Problem {
+        source: source.into(),
         severity: "warning".into(),
         file: None,
         line: None,
@@ -413,5 +415,5 @@ pub(crate) fn problems(app: &Shared) -> Problems {
         message: text.clone(),
         text,
     });
-    Problems { problems: of_manifests.chain(of_plan).chain(of_kernel).collect() }
+    Problems { problems: of_manifests.chain(of_plan).chain(of_parts).collect() }
 }
