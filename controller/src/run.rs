@@ -215,9 +215,9 @@ impl Controller {
             self.writes.spawn_local(async move {
                 let result = match fence.holds(Instant::now()) {
                     true => tokio::time::timeout(ANSWER, write(&client, &key, &action)).await,
-                    false => Ok(Ok(None)),
+                    false => Ok(Err(failure("this replica has lost the Lease"))),
                 };
-                let result = result.unwrap_or_else(|_| Err(no_answer()));
+                let result = result.unwrap_or_else(|_| Err(failure("the API server does not answer")));
                 (key, action, result)
             });
         }
@@ -247,8 +247,8 @@ impl Controller {
     }
 }
 
-fn no_answer() -> kube::Error {
-    kube::Error::Service("the API server does not answer".into())
+fn failure(words: &'static str) -> kube::Error {
+    kube::Error::Service(words.into())
 }
 
 /// Conditions have whole seconds.

@@ -110,7 +110,10 @@ async fn own(
         while let Ok(more) = news.try_recv() {
             tells |= owner.take(more);
         }
-        if let Some(secrets) = &mut secrets {
+        // Which Secrets there are to read is known when all GatewayRouters are.
+        if let Some(secrets) = &mut secrets
+            && owner.listed.iter().any(|name| name.starts_with(GATEWAY_ROUTERS))
+        {
             secrets.look_at(&owner.objects);
         }
         if tells {
@@ -197,5 +200,7 @@ impl Owner {
     }
 }
 
+/// How the watches of GatewayRouters are called.
+const GATEWAY_ROUTERS: &str = "gatewayrouters";
 /// News that may wait; a watch with more waits itself.
 const NEWS: usize = 256;

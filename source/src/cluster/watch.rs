@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
+use l34_crds::core::ObjectMeta;
 use l34_plan::snapshot::{Made, Objects};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -210,9 +211,19 @@ fn put<K: Watched>(mut object: K) -> ((String, String), What) {
     let (namespace, name) = at.clone();
     let object = Arc::new(object);
     let change = move |objects: &mut Objects, made: &mut Made| {
-        K::table(objects, made).insert(namespace, name, object);
+        let table = K::table(objects, made);
+        // A list that is read again brings mostly what is known: that stays the same allocation.
+        if !table.get(&namespace, &name).is_some_and(|known| is_same(known.meta(), object.meta())) {
+            table.insert(namespace, name, object);
+        }
     };
     (at, What::Changed(Box::new(change)))
+}
+
+fn is_same(known: &ObjectMeta, told: &ObjectMeta) -> bool {
+    known.resource_version.is_some()
+        && known.resource_version == told.resource_version
+        && known.uid == told.uid
 }
 
 fn gone<K: Watched>((namespace, name): (String, String)) -> What {
