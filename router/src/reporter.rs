@@ -21,6 +21,8 @@ const AFTER_TRANSITION: Duration = Duration::from_secs(1);
 const AFTER_REASONS: Duration = Duration::from_secs(60);
 /// Waits after failures, doubled each time.
 const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
+/// How often it is looked whether the RouterState is there still, and what was written.
+const LOOK: Duration = Duration::from_secs(300);
 /// How long the server may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Events that may wait; more are only in the log.
@@ -99,6 +101,7 @@ pub(crate) fn start(config: kube::Config, namespace: &str, gateway: &str, pod: P
         api: Api::namespaced(client.clone(), namespace),
         metadata: metadata(namespace, gateway, &pod),
         written: None,
+        looked: None,
         not_before: None,
         failures: 0,
     };
@@ -133,6 +136,8 @@ struct Writer {
     api: Api<RouterState>,
     metadata: ObjectMeta,
     written: Option<(RouterStateSpec, Instant)>,
+    /// When the object was read last.
+    looked: Option<Instant>,
     /// After a failure.
     not_before: Option<Instant>,
     failures: u32,
@@ -142,8 +147,11 @@ impl Writer {
     /// The latest report is looked at whenever one is handed over, which is every second.
     async fn follow(mut self, mut reports: watch::Receiver<Option<RouterStateSpec>>) {
         while reports.changed().await.is_ok() {
-            let report = reports.borrow_and_update().clone();
-            if let Some(report) = report.filter(|report| self.is_due(report, Instant::now())) {
+            let Some(report) = reports.borrow_and_update().clone() else { continue };
+            if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+                self.look().await;
+            }
+            if self.is_due(&report, Instant::now()) {
                 self.write(report).await;
             }
         }
@@ -157,6 +165,18 @@ impl Writer {
         };
         let earliest = self.written.as_ref().map(|(_, at)| *at + pause);
         earliest.max(self.not_before).is_none_or(|earliest| now >= earliest)
+    }
+
+    /// Reads what an earlier process of this pod wrote, or what somebody made of it. Where it cannot be read, what we
+    /// wrote counts.
+    async fn look(&mut self) {
+        let name = self.metadata.name.clone().unwrap_or_default();
+        let answer = tokio::time::timeout(ANSWER, self.api.get_opt(&name)).await;
+        if let Ok(Ok(found)) = answer {
+            let at = self.written.take().map_or_else(Instant::now, |(_, at)| at);
+            self.written = found.map(|found| (found.spec, at));
+        }
+        self.looked = Some(Instant::now());
     }
 
     async fn write(&mut self, report: RouterStateSpec) {

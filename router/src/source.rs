@@ -84,6 +84,8 @@ impl Source {
     /// Begins with what an earlier process left in the state folder: an API server that is away need not answer first.
     fn cluster(args: &cli::Run, config: kube::Config) -> Result<Source> {
         let (namespace, gateway) = (args.namespace.as_str(), args.gateway.as_str());
+        // Where it cannot be made, writing the file will tell.
+        let _ = std::fs::create_dir_all(&args.state_dir);
         let path = args.state_dir.join(format!("{namespace}.{gateway}.objects"));
         let in_namespace = || Scope::namespace(namespace);
         let of_gateway = format!("{}={gateway}", names::SERVICE_PROXY_NAME);

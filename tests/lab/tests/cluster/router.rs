@@ -50,6 +50,19 @@ endpoints: [{addresses: [169.255.100.7], conditions: {ready: true}}]
 ports: [{name: tcp, protocol: TCP, port: 4000}]
 ";
 
+/// A router whose key is in a Secret; nobody answers at its address.
+const LOCKED: &str = "
+apiVersion: l34.gateway.api.poc/v1alpha1
+kind: GatewayRouter
+metadata: {name: locked}
+spec:
+  gatewayRef: {name: my-kpng-gateway}
+  address: 169.254.100.151
+  interface: vlan-100
+  protocol: BGP
+  bgp: {localASN: 8103, remoteASN: 64512, auth: {keyName: password, keySource: bgp-key}}
+";
+
 /// What the controller grants.
 #[track_caller]
 fn grant(plane: &ControlPlane, vips: &[&str]) {
@@ -125,6 +138,22 @@ fn a_gateway_pod_announces_reports_and_outlives_the_api_server() {
     assert!((1..10).contains(&before), "{before} writes for an Event, a session and two VIPs");
     sleep(QUIET);
     assert_eq!(writes(&plane), before, "nothing has changed");
+
+    let locked = |spec: &Value| spec["peers"][1]["state"] == "Blocked";
+    plane.kubectl().apply(NAMESPACE, LOCKED);
+    let said = report(&plane, "a router without its Secret", locked);
+    assert_eq!(said["spec"]["peers"][1]["field"], "spec.bgp.auth.keySource", "{said}");
+    plane.kubectl().run(&[
+        "create",
+        "secret",
+        "generic",
+        "bgp-key",
+        "-n",
+        NAMESPACE,
+        "--from-literal=password=hidden",
+    ]);
+    plane.kubectl().run(&["annotate", "gatewayrouter", "locked", "-n", NAMESPACE, "changed=now"]);
+    report(&plane, "the router with its key", |spec| spec["peers"][1]["router"] == "locked" && !locked(spec));
 
     let since = bird.established(GATEWAY, SESSION).since;
     plane.stop_api_server();
