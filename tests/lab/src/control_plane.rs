@@ -25,6 +25,7 @@ use helm::Helm;
 use pki::Pki;
 use serde_json::Value;
 use servers::Servers;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -117,11 +118,20 @@ impl ControlPlane {
     /// The first caller starts it. It ends with the process.
     #[track_caller]
     pub fn shared() -> Shared {
+        Self::shared_as("", |_| {})
+    }
+
+    /// As [`shared`](Self::shared), another one: for tests that need something at work in it which would disturb the
+    /// rest. The first caller that gives a name starts and prepares it.
+    #[track_caller]
+    pub fn shared_as(name: &'static str, prepare: impl FnOnce(&ControlPlane)) -> Shared {
         let mut shared = lock(&SHARED);
-        let plane = shared.get_or_insert_with(|| {
-            // SAFETY: the function given is safe to call at any time and does not unwind: it only drops a value.
+        let plane = shared.entry(name).or_insert_with(|| {
+            // SAFETY: the function given is safe to call at any time and does not unwind: it only drops values.
             unsafe { libc::atexit(end_of_shared) };
-            Arc::new(ControlPlane::start(Options::ALL))
+            let plane = ControlPlane::start(Options::ALL);
+            prepare(&plane);
+            Arc::new(plane)
         });
         Shared(Arc::clone(plane))
     }
@@ -300,7 +310,7 @@ impl ControlPlane {
     }
 }
 
-/// The control plane of [`ControlPlane::shared`], as one test has it.
+/// A control plane of [`ControlPlane::shared`] or [`ControlPlane::shared_as`], as one test has it.
 #[derive(Debug)]
 pub struct Shared(Arc<ControlPlane>);
 
@@ -320,11 +330,11 @@ impl Drop for Shared {
     }
 }
 
-static SHARED: Mutex<Option<Arc<ControlPlane>>> = Mutex::new(None);
+static SHARED: Mutex<BTreeMap<&str, Arc<ControlPlane>>> = Mutex::new(BTreeMap::new());
 
-/// Statics are not dropped: this one has processes and a folder.
+/// Statics are not dropped: these have processes and folders.
 extern "C" fn end_of_shared() {
-    drop(lock(&SHARED).take());
+    drop(std::mem::take(&mut *lock(&SHARED)));
 }
 
 /// A test that failed while it held the lock harms no other one.

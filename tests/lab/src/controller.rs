@@ -4,9 +4,11 @@ use crate::control_plane::ControlPlane;
 use crate::netns::Netns;
 use crate::process::Process;
 use crate::product::product;
-use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 /// It gives its Lease back and ends within this time.
@@ -15,11 +17,17 @@ const STOP: Duration = Duration::from_secs(20);
 /// One controller process.
 #[derive(Debug)]
 pub struct Controller {
+    launch: Launch,
+    process: Process,
+}
+
+/// How one is started.
+#[derive(Debug)]
+struct Launch {
     netns: Netns,
     args: Vec<String>,
     log: PathBuf,
     address: String,
-    process: Process,
 }
 
 /// Each has a port of its own: replicas stand on the same host here.
@@ -30,26 +38,36 @@ impl Controller {
     /// `options` are further arguments of `run`, split at spaces.
     #[track_caller]
     pub fn start(plane: &ControlPlane, identity: &str, options: &str) -> Self {
-        let kubeconfig = plane.kubeconfig(ControlPlane::SYSTEM, "l34-controller");
-        let address = format!("127.0.0.1:{}", PORTS.fetch_add(1, Ordering::Relaxed));
-        let log = PathBuf::from(plane.file(&format!("{identity}.log"), ""));
-        let kubeconfig = kubeconfig.display().to_string();
-        let fixed = [
-            "run",
-            "--kubeconfig",
-            &kubeconfig,
-            "--lease-namespace",
-            ControlPlane::SYSTEM,
-            "--identity",
-            identity,
-            "--listen",
-            &address,
-        ];
-        let args: Vec<String> =
-            fixed.iter().copied().chain(options.split_whitespace()).map(str::to_owned).collect();
-        let netns = plane.host().netns.clone();
-        let process = start(&netns, &args, &log);
-        Controller { netns, args, log, address, process }
+        Launch::new(plane, identity, options).start()
+    }
+
+    /// As [`start`](Self::start), for tests that share it: it runs until the process of the tests ends.
+    #[track_caller]
+    pub fn start_for_good(plane: &ControlPlane, identity: &str, options: &str) {
+        let launch = Launch::new(plane, identity, options);
+        let (started, is_started) = channel();
+        thread::spawn(move || {
+            let _controller = launch.start();
+            let _ = started.send(());
+            // A process dies with the thread that started it.
+            loop {
+                thread::park();
+            }
+        });
+        if is_started.recv().is_err() {
+            panic!("the controller cannot be started, see above");
+        }
+    }
+
+    /// Runs `l34-controller cleanup`, with the same rights, to its end.
+    #[track_caller]
+    pub fn cleanup(plane: &ControlPlane) -> Output {
+        let kubeconfig = plane.kubeconfig(ControlPlane::SYSTEM, "l34-controller").display().to_string();
+        let args = ["cleanup", "--kubeconfig", &kubeconfig, "--lease-namespace", ControlPlane::SYSTEM];
+        match plane.host().netns.command(&Controller::binary()).args(args).output() {
+            Ok(output) => output,
+            Err(error) => panic!("cannot start the controller: {error}"),
+        }
     }
 
     /// Path of the binary under test.
@@ -60,7 +78,7 @@ impl Controller {
 
     /// Where it answers probes, in the namespace of the control plane.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.launch.address
     }
 
     /// The process, to signal it or to read its log.
@@ -82,12 +100,44 @@ impl Controller {
     /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill).
     #[track_caller]
     pub fn start_again(&mut self) {
-        self.process = start(&self.netns, &self.args, &self.log);
+        self.process = self.launch.process();
     }
 }
 
-#[track_caller]
-fn start(netns: &Netns, args: &[String], log: &Path) -> Process {
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    Process::start(netns, &Controller::binary(), &args, log)
+impl Launch {
+    #[track_caller]
+    fn new(plane: &ControlPlane, identity: &str, options: &str) -> Self {
+        let kubeconfig = plane.kubeconfig(ControlPlane::SYSTEM, "l34-controller").display().to_string();
+        let address = format!("127.0.0.1:{}", PORTS.fetch_add(1, Ordering::Relaxed));
+        let fixed = [
+            "run",
+            "--kubeconfig",
+            &kubeconfig,
+            "--lease-namespace",
+            ControlPlane::SYSTEM,
+            "--identity",
+            identity,
+            "--listen",
+            &address,
+        ];
+        let args = fixed.iter().copied().chain(options.split_whitespace()).map(str::to_owned).collect();
+        Launch {
+            netns: plane.host().netns.clone(),
+            args,
+            log: PathBuf::from(plane.file(&format!("{identity}.log"), "")),
+            address,
+        }
+    }
+
+    #[track_caller]
+    fn start(self) -> Controller {
+        let process = self.process();
+        Controller { launch: self, process }
+    }
+
+    #[track_caller]
+    fn process(&self) -> Process {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        Process::start(&self.netns, &Controller::binary(), &args, &self.log)
+    }
 }
