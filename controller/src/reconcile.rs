@@ -80,8 +80,9 @@ impl Reconciler {
             }
             granted_to.insert(at.clone(), status);
         }
-        self.endpoint_slices(view, &granted_to, &mut outcome);
+        let stale = self.endpoint_slices(view, &granted_to, &mut outcome);
         if knows_classes {
+            outcome.writes.extend(stale);
             foreign(view, &mut outcome);
         }
         if is_listed(view, "gatewayrouters") && is_listed(view, "routerstates") {
@@ -116,12 +117,13 @@ impl Reconciler {
         outcome.object(Target::DaemonSet, &wanted.daemon_set.metadata, &wanted.daemon_set, present);
     }
 
+    /// Returns the deletions of what nothing needs any more.
     fn endpoint_slices(
         &mut self,
         view: &View,
         statuses: &BTreeMap<NamespacedName, StatusPlan>,
         outcome: &mut Outcome,
-    ) {
+    ) -> Vec<(Key, Action)> {
         // Without the Pods of a namespace its Services would seem to have no endpoints.
         let namespaces = outcome.namespaces.clone();
         let unknown = |namespace: &str| namespaces.contains(namespace) && !knows_pods(view, namespace);
@@ -151,14 +153,13 @@ impl Reconciler {
             }
         }
         // What moves from one slice to another stands in both for a moment, never in neither.
-        for at in stale.into_iter().filter(|at| !unfinished.contains(&at.namespace)) {
+        let removed = |at: NamespacedName| {
             let present: Option<&Arc<EndpointSlice>> =
                 view.objects.endpoint_slices.get(&at.namespace, &at.name);
             let uid = present.and_then(|slice| slice.metadata.uid.clone());
-            outcome
-                .writes
-                .insert(Key::new(Target::EndpointSlice, &at.namespace, &at.name), Action::Delete(uid));
-        }
+            (Key::new(Target::EndpointSlice, &at.namespace, &at.name), Action::Delete(uid))
+        };
+        stale.into_iter().filter(|at| !unfinished.contains(&at.namespace)).map(removed).collect()
     }
 }
 
@@ -273,3 +274,6 @@ pub(crate) fn version_of<'a>(view: &'a View, key: &Key) -> Option<&'a str> {
     };
     metadata.resource_version.as_deref()
 }
+
+#[cfg(test)]
+mod tests;
