@@ -57,7 +57,7 @@ impl Socket {
     pub(crate) fn watch(but: &Socket) -> io::Result<Self> {
         let socket = Socket::open()?;
         socket.ignore(but.port)?;
-        socket.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, WATCH_BUFFER)?;
+        socket.set_buffer([libc::SO_RCVBUFFORCE, libc::SO_RCVBUF], WATCH_BUFFER)?;
         socket.set(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, libc::NFNLGRP_NFTABLES)?;
         Ok(socket)
     }
@@ -125,7 +125,7 @@ impl Socket {
         let needed = bytes.len() + SEND_SLACK;
         if self.send_buffer < needed {
             let size = i32::try_from(needed).map_err(|_| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
-            self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)?;
+            self.set_buffer([libc::SO_SNDBUFFORCE, libc::SO_SNDBUF], size)?;
             self.send_buffer = needed;
         }
         let kernel = address(0);
@@ -136,6 +136,17 @@ impl Socket {
             libc::sendto(self.fd.as_raw_fd(), data, bytes.len(), 0, to, len)
         };
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Sizes a buffer. Beyond the host's limit (`net.core.wmem_max`, `rmem_max`) it takes CAP_NET_ADMIN on the host, which a pod
+    /// with users of its own does not have: it gets what the limit allows.
+    fn set_buffer(&self, [forced, limited]: [i32; 2], size: i32) -> io::Result<()> {
+        match self.set(libc::SOL_SOCKET, forced, size) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.set(libc::SOL_SOCKET, limited, size)
+            }
+            other => other,
+        }
     }
 
     fn set(&self, level: i32, option: i32, value: i32) -> io::Result<()> {
