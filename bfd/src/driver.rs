@@ -39,6 +39,15 @@ impl Default for Options {
     }
 }
 
+/// Whether a thread of this process may ask for the real-time priority that the driver asks for.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn try_realtime() -> io::Result<()> {
+    let thread = std::thread::Builder::new().spawn(sys::set_realtime)?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
+}
+
 /// Starts the thread, without sessions, in the network namespace of the calling thread.
 ///
 /// Each session needs a file descriptor, each interface one for each address family on it.

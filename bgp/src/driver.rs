@@ -26,6 +26,7 @@ use connection::Link;
 use handle::Command;
 pub use handle::{Handle, Stopped};
 use listener::Listening;
+pub use socket::try_md5;
 
 /// Changes handed over in one piece, at most.
 const FORWARDING_BATCH: usize = 1024;

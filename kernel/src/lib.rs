@@ -52,6 +52,8 @@ pub use handle::{Handle, RemoveError};
 pub use links::{LinkView, Links};
 #[cfg(feature = "netlink")]
 pub use lock::{LockError, NamespaceLock};
+#[cfg(feature = "netlink")]
+pub use netlink::{Feature, try_feature};
 pub use object::{
     Address, Event, Family, Kernel, Link, NexthopObject, Refusal, Request, RouteSeen, Rule, RuleSeen,
 };

@@ -126,6 +126,16 @@ pub(super) fn set_md5(fd: RawFd, address: IpAddr, key: Option<&Md5Key>) -> io::R
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option)
 }
 
+/// Whether this kernel signs TCP connections with MD5 (RFC 2385): gives a key to a socket that is closed again.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn try_md5() -> io::Result<()> {
+    let key = Md5Key::new(b"trial").map_err(io::Error::other)?;
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+    set_md5(socket.as_raw_fd(), Ipv4Addr::LOCALHOST.into(), Some(&key))
+}
+
 /// The index of an interface, if there is one of that name.
 pub(super) fn interface_index(name: &str) -> Option<u32> {
     let name = std::ffi::CString::new(name).ok()?;

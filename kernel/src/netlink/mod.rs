@@ -17,10 +17,12 @@ mod encode;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod uapi;
 mod wire;
 
 use socket::Socket;
+pub use trial::{Feature, try_feature};
 use uapi::*;
 use wire::{Message, Writer, messages};
 
@@ -91,20 +93,25 @@ impl Netlink {
             let more = if last { libc::NLM_F_ACK as u16 } else { 0 };
             encode::request(&mut writer, request, first.wrapping_add(index as u32), more);
         }
-        self.sequence = first.wrapping_add(requests.len() as u32 - 1);
-        self.asker.send(writer.bytes())?;
+        self.exchange(writer.bytes(), first, requests.len())
+    }
+
+    /// Sends so many requests, numbered from `first` on, of which the last asks for an answer, and returns what was refused.
+    fn exchange(&mut self, bytes: &[u8], first: u32, count: usize) -> io::Result<Vec<(usize, Refusal)>> {
+        self.sequence = first.wrapping_add(count as u32 - 1);
+        self.asker.send(bytes)?;
         let mut refused = Vec::new();
         loop {
             let datagram = self.asker.receive(&mut self.buffer, true)?;
             for message in messages(datagram) {
                 let index = message.sequence.wrapping_sub(first) as usize;
-                if i32::from(message.kind) != libc::NLMSG_ERROR || index >= requests.len() {
+                if i32::from(message.kind) != libc::NLMSG_ERROR || index >= count {
                     continue;
                 }
                 if let Some(Err(refusal)) = decode::acknowledgement(&message) {
                     refused.push((index, refusal));
                 }
-                if index + 1 == requests.len() {
+                if index + 1 == count {
                     return Ok(refused);
                 }
             }

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use l34_kernel::{
-    GROUP_IDS, HOP_IDS, Handle, LinkView, LockError, NamespaceLock, NextHop, NextHops, Options, Report,
-    RuleMode, StartError, Wanted, spawn, sysctl,
+    Feature, GROUP_IDS, HOP_IDS, Handle, LinkView, LockError, NamespaceLock, NextHop, NextHops, Options,
+    Report, RuleMode, StartError, Wanted, spawn, sysctl, try_feature,
 };
 use namespace::{add_addresses, add_interface, in_namespace, ip, ip_batch};
 
@@ -387,6 +387,20 @@ fn one_that_only_watches_needs_no_permission_and_leaves_what_it_finds() {
         handle.remove_all(DEADLINE).expect("there is nothing to remove");
         assert_eq!(ip("route show table 4096"), before);
         assert!(!before.is_empty());
+    });
+}
+
+#[test]
+fn features_are_tried() {
+    in_namespace(|| {
+        for feature in Feature::ALL {
+            assert_eq!(try_feature(feature).expect("the kernel answers"), None, "{feature:?}");
+        }
+        drop_net_admin();
+        for feature in Feature::ALL {
+            let refusal = try_feature(feature).expect("the kernel answers");
+            assert_eq!(refusal.map(|refusal| refusal.errno), Some(libc::EPERM), "{feature:?}");
+        }
     });
 }
 
