@@ -25,6 +25,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Set the kernel settings that the router needs, for an init container, and name those that cannot be set.
     Sysctls,
+    /// Tell what this kernel and this cluster can do for the router; exit code 1 when something needed is missing.
+    Check(Check),
     /// Print the version.
     Version,
 }
@@ -100,6 +102,19 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// How to reach the API server; the service account of the pod by default. Without either, the kernel alone is checked.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Namespace to ask for rights in; that of the kubeconfig or the pod by default.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// A Gateway to look for there.
+    #[arg(long, value_name = "NAME", requires = "namespace")]
+    pub(crate) gateway: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod admin;
 mod app;
 mod bfd_link;
 mod bgp_link;
+mod check;
 mod cli;
 mod drain;
 mod explain;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Command::Show(args) => show::show(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => show::explain(&args).map(|()| ExitCode::SUCCESS),
         Command::Sysctls => settings::command().map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check::command(&args),
         Command::Version => {
             show::print(concat!("l34-router ", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)
         }
@@ -61,7 +63,7 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprintln!("l34-router: a command is missing: run, show, explain, sysctls or version (see --help)");
+        eprintln!("l34-router: a command is missing: run, show, explain, sysctls, check or version (see --help)");
         return ExitCode::from(2);
     }
     let text = error.render().to_string();
