@@ -85,7 +85,7 @@ async fn gateway_api(client: &Client) -> Finding {
         Some(Value::Null) => Err("its Gateways have no spec.infrastructure".to_owned()),
         Some(_) => Ok(()),
     };
-    let otherwise = "which names the networks towards the Pods: install the standard channel of 1.2 or newer, or the \
+    let otherwise = "the networks towards the Pods cannot be named: install the standard channel of 1.2 or newer, or the \
                      experimental channel";
     Finding::of(&what, result, otherwise)
 }

@@ -1,6 +1,7 @@
 //! The product against a real Kubernetes API server. One module per subject. Tests that can share one control plane
 //! do, each in Kubernetes namespaces of its own.
 
+mod check;
 mod control_plane;
 mod controller;
 mod examples;
