@@ -27,10 +27,21 @@ struct Entry {
     running: bool,
     failures: u32,
     not_before: Option<Instant>,
+    /// What the API server does not take.
+    refused: Option<u64>,
     /// The last successful write, until its effect is observed.
     echo: Option<Echo>,
     /// The last successful apply: what was applied, and the version that came of it.
     settled: Option<(u64, String)>,
+}
+
+/// Why a write has not gone well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It may go well the next time.
+    Passing,
+    /// The API server does not take what is written, and would not the next time either.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -65,6 +76,11 @@ impl Queue {
                     *digest_ == digest(action) && Some(version.as_str()) == observed
                 })
             });
+            if entry.refused.is_some() && entry.wanted.as_ref().map(digest) != entry.refused {
+                // Something else may be taken.
+                entry.refused = None;
+                entry.not_before = entry.not_before.map(|at| at.min(now + pause(entry.failures)));
+            }
         }
         for (key, action) in writes {
             self.entries.insert(key, Entry { wanted: Some(action), ..Entry::default() });
@@ -96,7 +112,7 @@ impl Queue {
         &mut self,
         key: &Key,
         action: &Action,
-        result: Result<Option<&str>, ()>,
+        result: Result<Option<&str>, Failure>,
         now: Instant,
     ) {
         self.running = self.running.saturating_sub(1);
@@ -110,11 +126,13 @@ impl Queue {
                 let pace = key.target == Target::GatewayRouterStatus;
                 entry.not_before = pace.then(|| now + ROUTER_STATUS_PACE);
             }
-            Err(()) => {
-                let pause = LEAST_PAUSE.saturating_mul(1 << entry.failures.min(10)).min(MOST_PAUSE);
+            Err(failure) => {
                 entry.failures += 1;
+                let wanted = entry.wanted.get_or_insert_with(|| action.clone());
+                entry.refused =
+                    Some(digest(wanted)).filter(|_| failure == Failure::Refused && wanted == action);
+                let pause = if entry.refused.is_some() { PAUSE_OF_REFUSED } else { pause(entry.failures) };
                 entry.not_before = Some(now + pause.mul_f64(0.75 + fastrand::f64() / 4.0));
-                entry.wanted.get_or_insert_with(|| action.clone());
             }
         }
     }
@@ -168,6 +186,11 @@ impl Echo {
     }
 }
 
+/// How long to wait after that many failures in a row.
+fn pause(failures: u32) -> Duration {
+    LEAST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(MOST_PAUSE)
+}
+
 fn digest(action: &Action) -> u64 {
     let mut hasher = DefaultHasher::new();
     match action {
@@ -180,6 +203,8 @@ fn digest(action: &Action) -> u64 {
 /// Pauses after failures: doubled each time.
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const MOST_PAUSE: Duration = Duration::from_secs(60);
+/// After a refusal: the server's schema may be another one by then.
+const PAUSE_OF_REFUSED: Duration = Duration::from_secs(600);
 /// How long a write may take to be observed. A watch that is broken takes longer; then the same is written once more.
 const ECHO: Duration = Duration::from_secs(5);
 /// Between two writes of the status of one GatewayRouter, and of any two: gateway pods can flap as one.

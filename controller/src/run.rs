@@ -17,12 +17,12 @@ use crate::cli;
 use crate::config::Config;
 use crate::evidence::{self, Evidence};
 use crate::leader::{Candidate, Fence};
-use crate::queue::Queue;
+use crate::queue::{Failure, Queue};
 use crate::reconcile::{Outcome, Reconciler, version_of};
 use crate::report::Report;
 use crate::tell::Teller;
 use crate::watches;
-use crate::write::{Action, Key, Written, in_words, write};
+use crate::write::{Action, Key, Written, in_words, is_refusal, write};
 
 /// Runs the controller to its end.
 pub(crate) fn run(args: &cli::Run) -> Result<()> {
@@ -240,7 +240,8 @@ impl Controller {
             }
             Err(error) => {
                 warn!("cannot write {key}: {}", in_words(error));
-                self.queue.done(&key, &action, Err(()), now);
+                let failure = if is_refusal(error) { Failure::Refused } else { Failure::Passing };
+                self.queue.done(&key, &action, Err(failure), now);
             }
         }
         false

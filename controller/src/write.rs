@@ -135,6 +135,14 @@ pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Writte
     }
 }
 
+/// Whether the API server has not taken the fields themselves: it would not the next time either.
+pub(crate) fn is_refusal(error: &Error) -> bool {
+    // Fields that its schema has in another shape are an internal error, by its own account.
+    const OTHER_SHAPE: &str = "failed to create typed patch object";
+    matches!(error, Error::Api(status)
+        if matches!(status.code, 400 | 422) || status.code == 500 && status.message.starts_with(OTHER_SHAPE))
+}
+
 /// An error of the API server in words.
 pub(crate) fn in_words(error: &Error) -> String {
     match error {

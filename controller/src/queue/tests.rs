@@ -95,7 +95,7 @@ fn failures_are_tried_again_later_and_later_and_hold_nothing_else_up() {
     let mut pauses = Vec::new();
     for _ in 0..12 {
         assert_eq!(world.next(), Some((bad.clone(), apply(1))));
-        world.queue.done(&bad, &apply(1), Err(()), world.now);
+        world.queue.done(&bad, &apply(1), Err(Failure::Passing), world.now);
         assert_eq!(world.next(), None);
         let at = world.queue.wake_at(world.now).unwrap();
         pauses.push(at - world.now);
@@ -103,7 +103,7 @@ fn failures_are_tried_again_later_and_later_and_hold_nothing_else_up() {
     }
     assert!(pauses[0] <= LEAST_PAUSE && pauses[11] <= MOST_PAUSE && pauses[11] > pauses[5], "{pauses:?}");
     assert!(world.next().is_some());
-    world.queue.done(&bad, &apply(1), Err(()), world.now);
+    world.queue.done(&bad, &apply(1), Err(Failure::Passing), world.now);
     world.want(&[(&bad, apply(1)), (&good, apply(1))]);
     assert_eq!(world.next(), Some((good, apply(1))));
 }
@@ -145,4 +145,25 @@ fn what_is_over_leaves_nothing_behind() {
     world.now += Duration::from_secs(10);
     world.want(&[]);
     assert_eq!(world.queue.entries.len(), 0);
+}
+
+#[test]
+fn what_the_server_does_not_take_is_not_tried_again_soon() {
+    let bad = key(Target::GatewayClassFeatures, "a");
+    let mut world = World::new();
+    world.want(&[(&bad, apply(1))]);
+    assert!(world.next().is_some());
+    world.queue.done(&bad, &apply(1), Err(Failure::Refused), world.now);
+    world.now += Duration::from_secs(300);
+    world.want(&[(&bad, apply(1))]);
+    assert_eq!(world.next(), None);
+
+    world.want(&[(&bad, apply(2))]);
+    assert_eq!(world.next(), None, "something else, after the pause of every failure");
+    world.now += LEAST_PAUSE;
+    assert_eq!(world.next(), Some((bad.clone(), apply(2))));
+    world.queue.done(&bad, &apply(2), Err(Failure::Refused), world.now);
+    world.now += PAUSE_OF_REFUSED;
+    world.want(&[(&bad, apply(2))]);
+    assert_eq!(world.next(), Some((bad, apply(2))), "the schema may be another one by now");
 }
