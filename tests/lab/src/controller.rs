@@ -76,9 +76,12 @@ impl Controller {
         product("l34-controller")
     }
 
-    /// Where it answers probes, in the namespace of the control plane.
-    pub fn address(&self) -> &str {
-        &self.launch.address
+    /// What the probes and Prometheus get: the status and the body.
+    ///
+    /// # Errors
+    /// Nobody answers over HTTP.
+    pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        crate::http::get(&self.launch.netns, &self.launch.address, path)
     }
 
     /// The process, to signal it or to read its log.

@@ -4,7 +4,9 @@
 //! that stop something have their own. Nothing here runs Pods: the tests write what scheduler, kubelet and Multus would.
 
 mod addresses;
+mod bad_input;
 mod endpoints;
 mod gateway_pods;
 pub(crate) mod scene;
 mod status;
+mod versions;
