@@ -44,6 +44,21 @@ impl GatewayPod {
     /// Starts the router on a host and waits until it answers. `options` are further arguments of `run`, split at spaces.
     #[track_caller]
     pub fn start(lab: &Lab, host: &Host, kubeconfig: &Path, pod: &PodFacts<'_>, options: &str) -> Self {
+        let fixed =
+            ["run", "--namespace", pod.namespace, "--gateway", pod.gateway].into_iter().map(str::to_owned);
+        let args: Vec<String> = fixed.chain(options.split_whitespace().map(str::to_owned)).collect();
+        Self::start_with(lab, host, kubeconfig, pod, &args)
+    }
+
+    /// As [`start`](Self::start), with the arguments of the Pod's container, which say whose router it is.
+    #[track_caller]
+    pub fn start_with(
+        lab: &Lab,
+        host: &Host,
+        kubeconfig: &Path,
+        pod: &PodFacts<'_>,
+        args: &[String],
+    ) -> Self {
         let state = lab.folder(&format!("{}-state", pod.name));
         let socket = state.join("router.sock");
         let log = lab.file(&format!("{}-router.log", pod.name));
@@ -53,15 +68,14 @@ impl GatewayPod {
             format!("POD_IPS={}", pod.address),
             format!("NODE_NAME={}", pod.node),
             Router::binary(),
-            "run".into(),
-            format!("--namespace={}", pod.namespace),
-            format!("--gateway={}", pod.gateway),
+        ];
+        // What a pod has by itself: its account's token, and a folder under /run.
+        let own = [
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--state-dir={}", state.display()),
             format!("--admin={}", socket.display()),
         ];
-        let program: Vec<String> =
-            program.into_iter().chain(options.split_whitespace().map(str::to_owned)).collect();
+        let program: Vec<String> = program.into_iter().chain(args.iter().cloned()).chain(own).collect();
         let process = start(host, "env", &program, &socket, &log);
         GatewayPod { host: host.clone(), socket, log, program, process, address: pod.address }
     }

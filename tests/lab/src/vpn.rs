@@ -55,6 +55,18 @@ impl Vpn {
         self.replace("template bgp GATEWAY {\n", &format!("template bgp GATEWAY {{\n\t{option}\n"))
     }
 
+    /// One more option for the IPv4 sessions alone.
+    #[track_caller]
+    pub fn session4(self, option: &str) -> Self {
+        self.replace("gateway4 from GATEWAY {\n", &format!("gateway4 from GATEWAY {{\n\t{option}\n"))
+    }
+
+    /// What bird logs of its protocols, as `events, routes`, beside their states.
+    #[track_caller]
+    pub fn debug(self, what: &str) -> Self {
+        self.replace("states, events }", &format!("states, {what} }}"))
+    }
+
     /// The AS expected from the gateways.
     #[track_caller]
     pub fn gateway_as(self, asn: u32) -> Self {

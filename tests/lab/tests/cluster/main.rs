@@ -5,6 +5,7 @@ mod check;
 mod control_plane;
 mod controller;
 mod examples;
+mod gateway;
 mod rbac;
 mod router;
 mod schema;

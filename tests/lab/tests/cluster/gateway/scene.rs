@@ -1,0 +1,181 @@
+//! The picture in `gateway`, as values.
+
+use crate::controller::scene::{EXAMPLE, NODE, Tenant, text};
+use l34_lab::{Bird, GatewayPod, Host, Lab, PodFacts, Process, Segment, Vpn, wait_until};
+use serde_json::json;
+use std::time::Duration;
+
+/// The Gateway of the example.
+pub(super) const GATEWAY: &str = "my-kpng-gateway";
+/// The gateway pod's address outside.
+pub(super) const ADDRESS: &str = "169.254.100.2";
+/// The vpn's.
+pub(super) const VPN: &str = "169.254.100.150";
+/// The target's.
+pub(super) const TARGET: &str = "169.255.100.7";
+
+/// Sessions wait for each other, and the API server's answers for a busy machine.
+pub(super) const SESSION: Duration = Duration::from_secs(30);
+
+/// The example with another VIP: on one control plane each is somebody's.
+pub(super) fn example(vip: &str) -> String {
+    assert!(EXAMPLE.contains("- 20.0.0.1 "), "the example has another VIP");
+    EXAMPLE.replace("- 20.0.0.1 ", &format!("- {vip} "))
+}
+
+/// Makes the Pod behind the Services of the example and runs it: Multus tells its address.
+#[track_caller]
+pub(super) fn runs_target(tenant: &Tenant<'_>) {
+    let status = json!([{"name": "macvlan-nad", "interface": "net1", "ips": [TARGET]}]).to_string();
+    tenant.put([json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "target",
+            "labels": {"app": "example-target-application-a"},
+            "annotations": {"k8s.v1.cni.cncf.io/network-status": status},
+        },
+        "spec": {"nodeName": NODE, "containers": [{"name": "target", "image": "none"}]},
+    })]);
+    tenant.plane.run_pod(tenant.name, "target", NODE, "10.244.0.9");
+}
+
+/// An outside network, VLAN 100 of some node's port, and the vpn on it.
+pub(super) struct Outside {
+    segment: Segment,
+    pub(super) vpn: Host,
+}
+
+impl Outside {
+    #[track_caller]
+    pub(super) fn new(lab: &Lab) -> Self {
+        let (segment, vpn) = (lab.segment(), lab.host("vpn"));
+        segment.attach(&vpn, "vlan1", &["169.254.100.150/24", "100:100::150/64"]);
+        Outside { segment, vpn }
+    }
+
+    /// bird on the vpn.
+    #[track_caller]
+    pub(super) fn bird(&self, lab: &Lab, config: &Vpn) -> Bird {
+        Bird::start(lab, &self.vpn, config.text())
+    }
+}
+
+/// A gateway pod: the host that stands for it, and the process of its main container.
+pub(super) struct Gateway {
+    pub(super) name: String,
+    pub(super) host: Host,
+    pub(super) router: GatewayPod,
+}
+
+impl Gateway {
+    /// Does to the Pod that the DaemonSet of a Gateway has made what scheduler, Multus and kubelet do: it is ready as soon as
+    /// its probe says so.
+    #[track_caller]
+    pub(super) fn start(lab: &Lab, tenant: &Tenant<'_>, gateway: &str, outside: &Outside) -> Self {
+        Self::start_with(lab, tenant, gateway, outside, |_| {})
+    }
+
+    /// As [`start`](Self::start), with what else Multus attaches.
+    #[track_caller]
+    pub(super) fn start_with(
+        lab: &Lab,
+        tenant: &Tenant<'_>,
+        gateway: &str,
+        outside: &Outside,
+        attach: impl FnOnce(&Host),
+    ) -> Self {
+        let plane = tenant.plane;
+        let name = tenant.gateway_pod(gateway);
+        let pod = plane.kubectl().get(tenant.name, &format!("pod/{name}"));
+        let spec = &pod["spec"];
+        let args = spec["containers"][0]["args"].as_array().into_iter().flatten();
+        let args: Vec<String> = args.map(|arg| text(arg).to_owned()).collect();
+        let kubeconfig = plane.kubeconfig(tenant.name, text(&spec["serviceAccountName"]));
+
+        let host = lab.host(&name);
+        host.forward();
+        outside.segment.attach(&host, "vlan-100", &["169.254.100.2/24", "100:100::2/64"]);
+        attach(&host);
+        let address = plane.link(&host);
+        let facts = PodFacts {
+            namespace: tenant.name,
+            gateway,
+            name: &name,
+            uid: text(&pod["metadata"]["uid"]),
+            node: NODE,
+            address,
+        };
+        let router = GatewayPod::start_with(lab, &host, &kubeconfig, &facts, &args);
+        let gateway = Gateway { name, host, router };
+        gateway.is_ready();
+        plane.run_pod(tenant.name, &gateway.name, NODE, &address.to_string());
+        gateway
+    }
+
+    /// Waits until the readiness probe is content.
+    #[track_caller]
+    pub(super) fn is_ready(&self) {
+        wait_until(SESSION, "the gateway pod is ready", || match self.router.get("/readyz")? {
+            (200, _) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+
+    /// Waits until the way back to the vpn's clients is known.
+    #[track_caller]
+    pub(super) fn has_learned(&self) {
+        wait_until(SESSION, "the learned default route", || {
+            match self.host.gateways("4096", "default", false) {
+                hops if hops == [VPN] => Ok(()),
+                hops => Err(format!("{hops:?}")),
+            }
+        });
+    }
+
+    /// `kind/name` of its report.
+    pub(super) fn report(&self) -> String {
+        format!("routerstate/{}", self.name)
+    }
+}
+
+/// Looks for routes that leave a kernel.
+pub(super) struct Monitors(Vec<Process>);
+
+impl Monitors {
+    #[track_caller]
+    pub(super) fn start(lab: &Lab, hosts: &[&Host]) -> Self {
+        let start = |host: &&Host| {
+            let log = lab.file(&format!("{}-monitor.log", host.name));
+            Process::start(&host.netns, "ip", &["monitor", "route"], &log)
+        };
+        Monitors(hosts.iter().map(start).collect())
+    }
+
+    #[track_caller]
+    pub(super) fn no_route_left(&self) {
+        for monitor in &self.0 {
+            let log = monitor.log();
+            let left: Vec<&str> =
+                log.lines().filter(|line| line.starts_with("Deleted") && !line.contains("fe80")).collect();
+            assert_eq!(left, Vec::<&str>::new(), "routes left a kernel");
+        }
+    }
+}
+
+/// The VIP as a route.
+pub(super) fn route(vip: &str) -> String {
+    format!("{vip}/32")
+}
+
+/// Waits until bird knows the VIP from the gateway pod.
+#[track_caller]
+pub(super) fn announced(bird: &Bird, vip: &str) {
+    bird.has_next_hops(&route(vip), &[ADDRESS], SESSION);
+}
+
+/// Waits until bird knows the VIP no more.
+#[track_caller]
+pub(super) fn withdrawn(bird: &Bird, vip: &str) {
+    bird.has_next_hops(&route(vip), &[], SESSION);
+}
