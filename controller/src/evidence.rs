@@ -43,12 +43,21 @@ impl Evidence {
 /// How long what was found is good for.
 pub(crate) const FRESH: Duration = Duration::from_secs(5);
 
-/// Looks for what keeps the pods of these Gateways from running. What cannot be read is left out.
-pub(crate) async fn look(client: Client, objects: Objects, gateways: BTreeSet<NamespacedName>) -> Evidence {
+/// Looks for what keeps the pods of these Gateways from running. What cannot be read is as it was `known`: an API server
+/// that is just coming back must not make a cause seem to have passed.
+pub(crate) async fn look(
+    client: Client,
+    objects: Objects,
+    gateways: BTreeSet<NamespacedName>,
+    known: Evidence,
+) -> Evidence {
     let namespaces: BTreeSet<String> = gateways.iter().map(|at| at.namespace.clone()).collect();
     let events = stream::iter(namespaces)
         .map(|namespace| async {
-            let found = warnings(&client, &namespace).await;
+            let found = warnings(&client, &namespace).await.unwrap_or_else(|error| {
+                debug!(namespace, "cannot read Events: {}", in_words(&error));
+                known.events.get(&namespace).cloned().unwrap_or_default()
+            });
             (namespace, found)
         })
         .buffer_unordered(AT_ONCE)
@@ -56,7 +65,10 @@ pub(crate) async fn look(client: Client, objects: Objects, gateways: BTreeSet<Na
         .await;
     let missing = stream::iter(gateways)
         .map(|at| async {
-            let found = missing(&client, &objects, &at).await;
+            let found = missing(&client, &objects, &at).await.unwrap_or_else(|error| {
+                debug!("cannot read the networks of {at}: {}", in_words(&error));
+                known.missing.get(&at).cloned().unwrap_or_default()
+            });
             (at, found)
         })
         .buffer_unordered(AT_ONCE)
@@ -65,19 +77,18 @@ pub(crate) async fn look(client: Client, objects: Objects, gateways: BTreeSet<Na
     Evidence { events, missing }
 }
 
-async fn warnings(client: &Client, namespace: &str) -> Vec<Arc<Event>> {
+async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Arc<Event>>, Error> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    match api.list(&ListParams::default().fields("type=Warning").limit(EVENTS)).await {
-        Ok(list) => list.items.into_iter().map(Arc::new).collect(),
-        Err(error) => {
-            debug!(namespace, "cannot read Events: {}", in_words(&error));
-            Vec::new()
-        }
-    }
+    let list = api.list(&ListParams::default().fields("type=Warning").limit(EVENTS)).await?;
+    Ok(list.items.into_iter().map(Arc::new).collect())
 }
 
-async fn missing(client: &Client, objects: &Objects, at: &NamespacedName) -> Vec<NamespacedName> {
-    let Some(gateway) = objects.gateways.get(&at.namespace, &at.name) else { return Vec::new() };
+async fn missing(
+    client: &Client,
+    objects: &Objects,
+    at: &NamespacedName,
+) -> Result<Vec<NamespacedName>, Error> {
+    let Some(gateway) = objects.gateways.get(&at.namespace, &at.name) else { return Ok(Vec::new()) };
     let kind = GroupVersionKind::gvk("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition");
     let resource = ApiResource::from_gvk_with_plural(&kind, "network-attachment-definitions");
     let mut missing = Vec::new();
@@ -90,10 +101,12 @@ async fn missing(client: &Client, objects: &Objects, at: &NamespacedName) -> Vec
             Err(Error::Api(status)) if status.code == 404 => {
                 missing.push(NamespacedName::new(&network.namespace, &network.name));
             }
-            Err(error) => debug!("cannot read {}/{}: {}", network.namespace, network.name, in_words(&error)),
+            // Of another namespace, where --watch-namespaces gives no rights: nothing is known of it.
+            Err(Error::Api(status)) if status.code == 403 && network.namespace != at.namespace => {}
+            Err(error) => return Err(error),
         }
     }
-    missing
+    Ok(missing)
 }
 
 /// Requests at once.

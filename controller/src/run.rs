@@ -131,8 +131,11 @@ impl Controller {
                 }
                 () = self.fence.changed() => self.leadership(),
                 Some(found) = self.looks.join_next() => {
-                    self.evidence = found.unwrap_or_default();
-                    true
+                    let looked = found.is_ok();
+                    if let Ok(found) = found {
+                        self.evidence = found;
+                    }
+                    looked
                 }
                 () = wake => true,
             };
@@ -198,6 +201,7 @@ impl Controller {
             self.client.clone(),
             view.objects.clone(),
             self.unready.clone(),
+            self.evidence.clone(),
         ));
     }
 
