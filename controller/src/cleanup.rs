@@ -89,9 +89,8 @@ async fn everything(
         }
     }
     for router in list::<GatewayRouter>(client, namespaces, "", failures).await {
-        if router.status.as_ref().is_some_and(|status| *status != Default::default()) {
-            let key = Key::of(Target::GatewayRouterStatus, router.meta());
-            left.push((key, Action::Apply(json!({"metadata": {}, "status": {}}))));
+        if router.status.is_some() {
+            left.push((Key::of(Target::GatewayRouterStatus, router.meta()), Action::Clear));
         }
     }
     match Api::<GatewayClass>::all(client.clone()).list(&ListParams::default()).await {

@@ -196,6 +196,7 @@ fn digest(action: &Action) -> u64 {
     match action {
         Action::Apply(fields) => fields.to_string().hash(&mut hasher),
         Action::Delete(uid) => uid.hash(&mut hasher),
+        Action::Clear => {}
     }
     hasher.finish()
 }

@@ -97,6 +97,9 @@ pub(crate) enum Action {
     Apply(Value),
     /// Deletion of the object with this UID, and of no other that has taken its name since.
     Delete(Option<String>),
+    /// Removal of a status of which nobody else writes a part. An apply of nothing would leave a null in its place,
+    /// which the schema does not take.
+    Clear,
 }
 
 /// What came of it: the object's `resourceVersion` after an apply.
@@ -121,6 +124,11 @@ pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Writte
                 api.patch(&key.name, &params, &patch).await?
             };
             Ok(applied.metadata.resource_version)
+        }
+        Action::Clear => {
+            let patch = Patch::Merge(json!({"status": null}));
+            let cleared = api.patch_status(&key.name, &PatchParams::default(), &patch).await?;
+            Ok(cleared.metadata.resource_version)
         }
         Action::Delete(uid) => {
             let preconditions = Preconditions { uid: uid.clone(), resource_version: None };
