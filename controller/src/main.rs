@@ -53,7 +53,8 @@ fn main() -> ExitCode {
 /// Starts the log on standard error; RUST_LOG filters, `info` by default.
 fn start_log(format: cli::LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        // The watches tell what fails themselves, in fewer words.
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_runtime=off"));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {

@@ -232,8 +232,17 @@ fn gone<K: Watched>((namespace, name): (String, String)) -> What {
     }))
 }
 
-/// The error with all of its causes, without saying anything twice.
+/// What the server has to say or, where it does not answer, the error with all of its causes; nothing twice.
 fn in_words(error: &watcher::Error) -> String {
+    use kube::Error::Api as Said;
+    use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
+    if let WatchError(status)
+    | InitialListFailed(Said(status))
+    | WatchStartFailed(Said(status))
+    | WatchFailed(Said(status)) = error
+    {
+        return format!("{} ({} {})", status.message, status.code, status.reason);
+    }
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
