@@ -5,8 +5,12 @@
 
 mod addresses;
 mod bad_input;
+mod cleanup;
 mod endpoints;
+mod failover;
 mod gateway_pods;
+mod quiet;
+mod rights;
 pub(crate) mod scene;
 mod status;
 mod versions;
