@@ -4,6 +4,7 @@
 //! ```text
 //!   control plane 10.89.0.1 ---- eth0  gateway pod  vlan-100 169.254.100.2 ---- 169.254.100.150  vpn, bird2
 //!   and controller                       net1 169.255.100.2 ------------------- 169.255.100.7    target
+//!                                                       +---------------------- 169.255.100.8    other
 //! ```
 
 mod gateways;
@@ -11,4 +12,5 @@ mod outage;
 mod restart;
 mod scene;
 mod secrets;
+mod traffic;
 mod vips;

@@ -35,7 +35,7 @@ fn each_gateway_has_its_own_network_and_a_vip_is_one_gateways_at_a_time() {
     let tenant = Tenant::new(&plane, "gateways-two");
     let [here, there] = [Outside::new(&lab), Outside::new(&lab)];
     let [bird_here, bird_there] = [&here, &there].map(|outside| outside.bird(&lab, &Vpn::new()));
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     tenant.apply(&example("20.10.3.1"));
     let first = Gateway::start(&lab, &tenant, GATEWAY, &here);
     announced(&bird_here, "20.10.3.1");
@@ -79,7 +79,7 @@ fn a_gateway_that_changes_to_another_class_is_withdrawn_and_comes_back_with_ours
     let tenant = Tenant::new(&plane, "gateways-class");
     let outside = Outside::new(&lab);
     let bird = outside.bird(&lab, &Vpn::new());
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     tenant.apply(&example("20.10.4.1"));
     let mut gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
     announced(&bird, "20.10.4.1");

@@ -1,12 +1,12 @@
 //! The controller and the API server go away and come back.
 //!
-//! Claims: without either, what is announced stays announced, for ever, also by a router that starts meanwhile; bird sees no
-//! change of the session but the one of that start. Who comes back takes up what happened meanwhile, and sends nothing
+//! Claims: without either, what is announced stays announced, for ever, also by a router that starts meanwhile; no connection
+//! fails, and bird sees no change of the session but the one of that start. Who comes back takes up what happened meanwhile, and sends nothing
 //! beside it.
 
 use super::scene::*;
 use crate::controller::scene::{Tenant, addresses, prepare};
-use l34_lab::{Bird, ControlPlane, Controller, Lab, Options, Vpn, wait_until};
+use l34_lab::{Bird, ControlPlane, Controller, Lab, Load, Options, Vpn, wait_until};
 use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -37,11 +37,11 @@ fn without_controller_and_api_server_routing_goes_on() {
     let mut controller = Controller::start(&plane, "alone", "");
     let lab = Lab::new();
     let tenant = Tenant::new(&plane, "outage");
-    let outside = Outside::new(&lab);
+    let (outside, inside) = (Outside::new(&lab), Inside::new(&lab, &[TARGET]));
     let bird = outside.bird(&lab, &Vpn::new().hold_time(24).graceful_restart().no_bfd());
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     tenant.apply(&example(FIRST));
-    let mut gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
+    let mut gateway = Gateway::start_with(&lab, &tenant, GATEWAY, &outside, |host| inside.attach(host));
     announced(&bird, FIRST);
     let since = bird.established(ADDRESS, SESSION).since;
     let path = format!("gateway/{GATEWAY}");
@@ -64,6 +64,7 @@ fn without_controller_and_api_server_routing_goes_on() {
 
     // Without the API server.
     let monitors = Monitors::start(&lab, &[&gateway.host, &outside.vpn]);
+    let load = Load::start(&outside.vpn, CLIENT, service_at(FIRST), 1, Duration::from_millis(20));
     plane.stop_api_server();
     let stopped = Instant::now();
     sleep(AWAY / 3);
@@ -91,6 +92,7 @@ fn without_controller_and_api_server_routing_goes_on() {
     bird.untouched(ADDRESS, since);
     assert_eq!(counted(&bird), before, "nothing new, so nothing is sent");
     monitors.no_route_left();
+    none_failed(&load.stop());
 
     // And life goes on.
     claim(&[SECOND]);

@@ -20,7 +20,7 @@ fn a_crash_moves_no_route_and_sigterm_withdraws() {
     let outside = Outside::new(&lab);
     let patient = Vpn::new().hold_time(24).graceful_restart().no_bfd().debug("events, routes, packets");
     let bird = outside.bird(&lab, &patient);
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     tenant.apply(&example("20.10.5.1"));
     let mut gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
     announced(&bird, "20.10.5.1");

@@ -1,8 +1,9 @@
 //! The picture in `gateway`, as values.
 
 use crate::controller::scene::{EXAMPLE, NODE, Tenant, text};
-use l34_lab::{Bird, GatewayPod, Host, Lab, PodFacts, Process, Segment, Vpn, wait_until};
+use l34_lab::{Attempt, Bird, GatewayPod, Host, Lab, PodFacts, Process, Segment, Vpn, wait_until};
 use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 /// The Gateway of the example.
@@ -11,8 +12,10 @@ pub(super) const GATEWAY: &str = "my-kpng-gateway";
 pub(super) const ADDRESS: &str = "169.254.100.2";
 /// The vpn's.
 pub(super) const VPN: &str = "169.254.100.150";
-/// The target's.
-pub(super) const TARGET: &str = "169.255.100.7";
+/// A client's behind the vpn.
+pub(super) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(200, 100, 0, 100));
+/// The port that targets listen on.
+pub(super) const PORT: u16 = 4000;
 
 /// Sessions wait for each other, and the API server's answers for a busy machine.
 pub(super) const SESSION: Duration = Duration::from_secs(30);
@@ -23,21 +26,57 @@ pub(super) fn example(vip: &str) -> String {
     EXAMPLE.replace("- 20.0.0.1 ", &format!("- {vip} "))
 }
 
-/// Makes the Pod behind the Services of the example and runs it: Multus tells its address.
-#[track_caller]
-pub(super) fn runs_target(tenant: &Tenant<'_>) {
-    let status = json!([{"name": "macvlan-nad", "interface": "net1", "ips": [TARGET]}]).to_string();
-    tenant.put([json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "target",
-            "labels": {"app": "example-target-application-a"},
-            "annotations": {"k8s.v1.cni.cncf.io/network-status": status},
-        },
-        "spec": {"nodeName": NODE, "containers": [{"name": "target", "image": "none"}]},
-    })]);
-    tenant.plane.run_pod(tenant.name, "target", NODE, "10.244.0.9");
+/// A Pod behind the Services of the example: its name, and its address in the network towards the gateway pods.
+#[derive(Clone, Copy)]
+pub(super) struct Target(pub(super) &'static str, &'static str);
+
+pub(super) const TARGET: Target = Target("target", "169.255.100.7");
+pub(super) const OTHER: Target = Target("other", "169.255.100.8");
+
+impl Target {
+    /// Makes the Pod and runs it: Multus tells its address.
+    #[track_caller]
+    pub(super) fn runs(self, tenant: &Tenant<'_>) {
+        let Target(name, address) = self;
+        let status = json!([{"name": "macvlan-nad", "interface": "net1", "ips": [address]}]).to_string();
+        tenant.put([json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "labels": {"app": "example-target-application-a"},
+                "annotations": {"k8s.v1.cni.cncf.io/network-status": status},
+            },
+            "spec": {"nodeName": NODE, "containers": [{"name": "target", "image": "none"}]},
+        })]);
+        tenant.plane.run_pod(tenant.name, name, NODE, "10.244.0.9");
+    }
+}
+
+/// The network towards the Pods, with what runs in them.
+pub(super) struct Inside {
+    segment: Segment,
+    _targets: Vec<l34_lab::Target>,
+}
+
+impl Inside {
+    #[track_caller]
+    pub(super) fn new(lab: &Lab, targets: &[Target]) -> Self {
+        let segment = lab.segment();
+        let run = |Target(name, address): &Target| {
+            let host = lab.host(name);
+            segment.attach(&host, "net1", &[&format!("{address}/24")]);
+            l34_lab::Target::start(lab, &host, "")
+        };
+        let _targets = targets.iter().map(run).collect();
+        Inside { segment, _targets }
+    }
+
+    /// Attaches a gateway pod.
+    #[track_caller]
+    pub(super) fn attach(&self, host: &Host) {
+        self.segment.attach(host, "net1", &["169.255.100.2/24"]);
+    }
 }
 
 /// An outside network, VLAN 100 of some node's port, and the vpn on it.
@@ -51,6 +90,7 @@ impl Outside {
     pub(super) fn new(lab: &Lab) -> Self {
         let (segment, vpn) = (lab.segment(), lab.host("vpn"));
         segment.attach(&vpn, "vlan1", &["169.254.100.150/24", "100:100::150/64"]);
+        vpn.loopback(&format!("{CLIENT}/32"));
         Outside { segment, vpn }
     }
 
@@ -178,4 +218,21 @@ pub(super) fn announced(bird: &Bird, vip: &str) {
 #[track_caller]
 pub(super) fn withdrawn(bird: &Bird, vip: &str) {
     bird.has_next_hops(&route(vip), &[], SESSION);
+}
+
+/// Where a client finds the example's Service.
+#[track_caller]
+pub(super) fn service_at(vip: &str) -> SocketAddr {
+    match vip.parse() {
+        Ok(address) => SocketAddr::new(address, PORT),
+        Err(error) => panic!("{vip}: {error}"),
+    }
+}
+
+/// What a client counts has no failure in it.
+#[track_caller]
+pub(super) fn none_failed(attempts: &[Attempt]) {
+    let failed: Vec<&Attempt> = attempts.iter().filter(|attempt| attempt.result.is_err()).collect();
+    assert!(failed.is_empty(), "{} of {} connections failed: {:?}", failed.len(), attempts.len(), failed[0]);
+    assert!(!attempts.is_empty());
 }

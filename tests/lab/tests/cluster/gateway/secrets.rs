@@ -44,7 +44,7 @@ fn a_key_is_read_from_its_secret_and_changed_without_a_restart() {
             "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"vpn": key},
         })]);
     };
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     tenant.apply(&example("20.10.6.1"));
     tenant.apply(OPEN);
     let auth = json!({"spec": {"bgp": {"auth": {"keySource": "bgp-keys", "keyName": "vpn"}}}});

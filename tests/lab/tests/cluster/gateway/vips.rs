@@ -16,7 +16,7 @@ fn the_example_is_announced_as_long_as_its_service_and_a_pod_behind_it_are_there
     let outside = Outside::new(&lab);
     let bird = outside.bird(&lab, &Vpn::new());
     tenant.apply(&example("20.10.1.1"));
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
 
     announced(&bird, "20.10.1.1");
@@ -45,7 +45,7 @@ fn the_example_is_announced_as_long_as_its_service_and_a_pod_behind_it_are_there
         let reason = report["spec"]["vips"]["notAnnounced"][0]["reason"].as_str();
         reason.is_some_and(|reason| reason.contains("endpoint"))
     });
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     announced(&bird, "20.10.1.1");
     bird.untouched(ADDRESS, since);
 }
@@ -57,7 +57,7 @@ fn more_vips_are_announced_than_the_status_can_list() {
     let outside = Outside::new(&lab);
     let bird = outside.bird(&lab, &Vpn::new().hold_time(24).no_bfd());
     tenant.apply(&example("20.10.2.1"));
-    runs_target(&tenant);
+    TARGET.runs(&tenant);
     let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
     announced(&bird, "20.10.2.1");
     let since = bird.established(ADDRESS, SESSION).since;
