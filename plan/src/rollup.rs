@@ -128,7 +128,12 @@ impl<'a> View<'a> {
     }
 
     fn is_established(&self) -> bool {
-        self.peer.is_some_and(|peer| peer.established)
+        self.peer.is_some_and(|peer| peer.established) && !self.is_silent()
+    }
+
+    /// The report says that all is well, and who asks the pod hears otherwise: its router or its Node died without a word.
+    fn is_silent(&self) -> bool {
+        self.report.is_some_and(|report| report.spec.ready) && is_unready(self.pod)
     }
 
     fn failing(&self) -> FailingPod {
@@ -137,6 +142,7 @@ impl<'a> View<'a> {
                 None | Some("Running") => "does not report".to_owned(),
                 Some(phase) => format!("does not report; the pod is {phase}"),
             },
+            _ if self.is_silent() => "is not ready; its last report said otherwise".to_owned(),
             (Some(_), None) => "reports nothing of this router yet".to_owned(),
             (Some(_), Some(peer)) => match (&peer.last_error, &peer.field) {
                 (Some(error), Some(field)) => format!("{}: {field}: {error}", peer.state),
@@ -163,6 +169,12 @@ impl<'a> View<'a> {
 fn counts(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// The kubelet, or who watches over Nodes, says that the pod is not ready.
+fn is_unready(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "False")
 }
 
 /// The spec is read here too, but what needs a Secret or the pod's own interfaces is the pods' word: the

@@ -48,9 +48,18 @@ impl World {
         self.insert(Kind::Pod, pod);
     }
 
+    /// What the kubelet says of a pod.
+    fn probed(&mut self, name: &str, ready: &str) {
+        let mut pod = (**self.objects.pods.get("ns", name).unwrap()).clone();
+        let conditions = json!([{"type": "Ready", "status": ready}]);
+        pod.status.as_mut().unwrap().conditions = serde_json::from_value(conditions).unwrap();
+        self.objects.pods.insert("ns".into(), name.into(), Arc::new(pod));
+    }
+
     fn report(&mut self, pod: &str, peer: PeerState) {
         let spec = RouterStateSpec {
             gateway: "gw".into(),
+            ready: true,
             pod_uid: Some(format!("uid of {pod}")),
             peers: vec![PeerState { router: "r".into(), ..peer }],
             ..RouterStateSpec::default()
@@ -134,6 +143,20 @@ fn pods_that_go_and_reports_of_pods_that_are_gone_do_not_count() {
     let rollup = world.rollup();
     assert_eq!(rollup.established.as_deref(), Some("0/1"));
     assert_eq!(rollup.failing[0].reason.as_deref(), Some("does not report"));
+}
+
+#[test]
+fn the_last_report_of_a_pod_that_died_without_a_word_does_not_count() {
+    let mut world = World::new(2);
+    for (pod, ready) in [("pod-0000", "True"), ("pod-0001", "False")] {
+        world.report(pod, up());
+        world.probed(pod, ready);
+    }
+    let rollup = world.rollup();
+    assert_eq!(rollup.established.as_deref(), Some("1/2"));
+    assert_eq!(rollup.failing[0].reason.as_deref(), Some("is not ready; its last report said otherwise"));
+    world.probed("pod-0001", "True");
+    assert_eq!(world.rollup().established.as_deref(), Some("2/2"));
 }
 
 #[test]
