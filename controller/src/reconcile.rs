@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use l34_crds::core::{EndpointSlice, ObjectMeta, Time};
-use l34_crds::gateway::Gateway;
+use l34_crds::gateway::{Gateway, GatewayClass, GatewayClassSpec};
 use l34_crds::names;
 use l34_plan::covers::covers;
 use l34_plan::daemonset;
@@ -54,12 +54,14 @@ impl Reconciler {
         if ["gateways", "services", "endpointslices"].iter().any(|plural| !is_listed(view, plural)) {
             return outcome;
         }
-        // Without the right to read classes the literal one still works; what other classes are is not known then.
+        // Without the right to read classes the literal one still works, and those that we have served.
         let knows_classes = is_listed(view, "gatewayclasses");
         if !knows_classes && !view.trouble.contains_key("gatewayclasses") {
             return outcome;
         }
         classes(view, now, &mut outcome);
+        let vouched = (!knows_classes).then(|| vouched(view));
+        let view = vouched.as_ref().unwrap_or(view);
         let granted = gateway::decide(&view.objects, &self.config.limits);
         let mut granted_to = BTreeMap::new();
         for (at, granted) in &granted {
@@ -178,6 +180,19 @@ fn classes(view: &View, now: &Time, outcome: &mut Outcome) {
             }
         }
     }
+}
+
+/// The same where classes cannot be read: one is ours if what stands in the status of a Gateway shows that we have
+/// accepted it with this class. It keeps its VIPs, and its endpoints are kept up.
+fn vouched(view: &View) -> View {
+    let mut vouched = view.clone();
+    for (.., gateway) in view.objects.gateways.iter().filter(|(.., gateway)| gateway::is_served(gateway)) {
+        let name = gateway.spec.gateway_class_name.clone();
+        let mut class = GatewayClass::new(&name, GatewayClassSpec::default());
+        class.spec.controller_name = names::CONTROLLER_NAME.to_owned();
+        vouched.objects.gateway_classes.insert(String::new(), name, Arc::new(class));
+    }
+    vouched
 }
 
 /// What stands in the status of Gateways that are of another class now, and what was made for Gateways that are of

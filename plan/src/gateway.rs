@@ -29,7 +29,7 @@ pub(crate) use infrastructure::pods;
 pub use infrastructure::{Cause, CauseKind, Infrastructure, causes};
 pub use limits::Limits;
 pub use listeners::ListenerPlan;
-pub use status::{ADDRESSES_GRANTED, StatusPlan, cleared, status};
+pub use status::{ADDRESSES_GRANTED, StatusPlan, cleared, is_served, status};
 pub(crate) use status::{drafted, has_all};
 pub use wanted::{Claims, Refused, RefusedReason, Wanted, wanted};
 

@@ -218,7 +218,11 @@ fn without_the_right_to_read_classes_the_literal_works_and_nothing_is_cleared() 
     let mut world = World::settled();
     world.unlist("gatewayclasses");
     Arc::make_mut(&mut world.view.trouble).insert("gatewayclasses".to_owned(), "forbidden".to_owned());
-    world.gateway("perhaps-ours");
+    world.gateway("gold");
+    assert_eq!(targets(&world.plan()), [Target::DaemonSet], "its status shows that the class is ours");
+    let mut changed = Gateway::clone(world.view.objects.gateways.get("ns", GATEWAY).unwrap());
+    changed.metadata.generation = Some(2);
+    world.view.objects.gateways.insert("ns".to_owned(), GATEWAY.to_owned(), Arc::new(changed));
     assert_eq!(targets(&world.plan()), [], "what is not known to be of others keeps what it has");
 }
 

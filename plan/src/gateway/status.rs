@@ -50,8 +50,18 @@ pub fn status(gateway: &Gateway, granted: &Granted<'_>, infrastructure: &Infrast
 /// What to apply to a Gateway that is not, or no longer, ours so that its status is: nothing, which takes
 /// every field away that is still ours by server-side apply. `None` when there is none left.
 pub fn cleared(gateway: &Gateway) -> Option<GatewayStatus> {
-    let conditions = gateway.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == ADDRESSES_GRANTED).then(GatewayStatus::default)
+    mark(gateway).map(|_| GatewayStatus::default())
+}
+
+/// Whether its status shows that the Gateway was ours with the spec, and hence the class, that it has now.
+pub fn is_served(gateway: &Gateway) -> bool {
+    mark(gateway).is_some_and(|mark| mark.observed_generation == gateway.metadata.generation)
+}
+
+/// The condition that stands on Gateways of ours alone.
+fn mark(gateway: &Gateway) -> Option<&Condition> {
+    let mut conditions = gateway.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.find(|condition| condition.type_ == ADDRESSES_GRANTED)
 }
 
 impl StatusPlan {
