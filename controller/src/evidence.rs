@@ -9,17 +9,20 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, Error};
 use l34_crds::events::Event;
+use l34_plan::daemonset;
 use l34_plan::networks::attached;
 use l34_plan::snapshot::{NamespacedName, Objects};
 use tracing::debug;
 
-use crate::write::in_words;
+use crate::write::{Action, Key, Target, Written, in_words};
 
 /// What was found, by Gateway.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
     events: BTreeMap<String, Vec<Arc<Event>>>,
     missing: BTreeMap<NamespacedName, Vec<NamespacedName>>,
+    /// What the API server said to the last try to write an object that gateway pods need.
+    refused: BTreeMap<Key, String>,
 }
 
 /// What was found for one Gateway.
@@ -29,16 +32,50 @@ pub(crate) struct Found<'a> {
     pub(crate) events: &'a [Arc<Event>],
     /// NetworkAttachmentDefinitions that it names and that do not exist.
     pub(crate) missing: &'a [NamespacedName],
+    /// An object that the API server does not take, and what it said.
+    pub(crate) refused: Option<(&'a Key, &'a str)>,
 }
 
 impl Evidence {
     pub(crate) fn of(&self, gateway: &NamespacedName) -> Found<'_> {
+        let name = daemonset::name(&gateway.name);
+        let refused = NEEDED.iter().find_map(|target| {
+            let key = Key::new(*target, &gateway.namespace, &name);
+            self.refused.get_key_value(&key).map(|(key, said)| (key, said.as_str()))
+        });
         Found {
             events: self.events.get(&gateway.namespace).map(Vec::as_slice).unwrap_or_default(),
             missing: self.missing.get(gateway).map(Vec::as_slice).unwrap_or_default(),
+            refused,
         }
     }
+
+    /// Notes what came of a write. Returns whether that is something new.
+    pub(crate) fn wrote(&mut self, key: &Key, written: &Written) -> bool {
+        match written {
+            Err(Error::Api(status))
+                if NEEDED.contains(&key.target) && matches!(status.code, 400 | 403 | 422) =>
+            {
+                self.refused.insert(key.clone(), status.message.clone()).as_ref() != Some(&status.message)
+            }
+            Err(_) => false,
+            Ok(_) => self.refused.remove(key).is_some(),
+        }
+    }
+
+    /// Forgets the refusals of what nobody wants to write any more.
+    pub(crate) fn wanted(&mut self, writes: &BTreeMap<Key, Action>) {
+        self.refused.retain(|key, _| writes.contains_key(key));
+    }
+
+    /// Takes what a look has found.
+    pub(crate) fn found(&mut self, found: Self) {
+        *self = Self { refused: std::mem::take(&mut self.refused), ..found };
+    }
 }
+
+/// What gateway pods do not run without.
+const NEEDED: [Target; 3] = [Target::ServiceAccount, Target::RoleBinding, Target::DaemonSet];
 
 /// How long what was found is good for.
 pub(crate) const FRESH: Duration = Duration::from_secs(5);
@@ -74,7 +111,7 @@ pub(crate) async fn look(
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    Evidence { events, missing }
+    Evidence { events, missing, refused: BTreeMap::new() }
 }
 
 async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Arc<Event>>, Error> {

@@ -71,8 +71,11 @@ impl Reconciler {
             self.gateway_pods(view, at, gateway, &mut outcome);
 
             let found = evidence.of(at);
-            let infrastructure =
+            let mut infrastructure =
                 Infrastructure::of(gateway, &view.objects, &view.made, found.events, found.missing);
+            if let Some((key, said)) = found.refused {
+                infrastructure.is_refused(&format!("{:?} {}", key.target, key.name), said);
+            }
             let status = gateway::status(gateway, granted, &infrastructure);
             if status.conditions.iter().any(|c| c.type_ == "Programmed" && !c.status) {
                 outcome.unready.insert(at.clone());

@@ -133,7 +133,7 @@ impl Controller {
                 Some(found) = self.looks.join_next() => {
                     let looked = found.is_ok();
                     if let Ok(found) = found {
-                        self.evidence = found;
+                        self.evidence.found(found);
                     }
                     looked
                 }
@@ -163,6 +163,7 @@ impl Controller {
         let outcome = self.reconciler.plan(&view, &self.evidence, &Time(to_the_second(Timestamp::now())));
         self.report.planned(began.elapsed());
         let Outcome { writes, events, namespaces, unready } = outcome;
+        self.evidence.wanted(&writes);
         self.watch_pods(namespaces, &view);
         self.queue.want(writes, |key| version_of(&view, key), Instant::now());
         self.report.queued(self.queue.len());
@@ -237,6 +238,7 @@ impl Controller {
         let Ok((key, action, result)) = done else { return false };
         let now = Instant::now();
         self.report.wrote(&key, result.is_ok());
+        let plan = self.evidence.wrote(&key, &result);
         match &result {
             Ok(version) => {
                 debug!("written: {key}");
@@ -248,7 +250,7 @@ impl Controller {
                 self.queue.done(&key, &action, Err(failure), now);
             }
         }
-        false
+        plan
     }
 }
 

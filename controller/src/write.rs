@@ -143,12 +143,13 @@ pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Writte
     }
 }
 
-/// Whether the API server has not taken the fields themselves: it would not the next time either.
+/// Whether the API server has not taken the fields themselves, by its schema and its own rules: it would not the next
+/// time either. A webhook or a policy may be another one by then.
 pub(crate) fn is_refusal(error: &Error) -> bool {
-    // Fields that its schema has in another shape are an internal error, by its own account.
+    // Fields that the schema has in another shape are an internal error, by its own account.
     const OTHER_SHAPE: &str = "failed to create typed patch object";
-    matches!(error, Error::Api(status)
-        if matches!(status.code, 400 | 422) || status.code == 500 && status.message.starts_with(OTHER_SHAPE))
+    let Error::Api(status) = error else { return false };
+    status.message.starts_with(OTHER_SHAPE) || status.code == 422 && status.message.contains(" is invalid: ")
 }
 
 /// An error of the API server in words.

@@ -47,6 +47,15 @@ impl<'a> Infrastructure<'a> {
         Self { daemon_set: found.filter(|set| daemonset::is_ours(&set.metadata, gateway)), pods, causes }
     }
 
+    /// Adds that the API server does not take one of its objects, as `DaemonSet l34-a`, with what it said.
+    pub fn is_refused(&mut self, object: &str, said: &str) {
+        if self.causes.iter().all(|cause| cause.kind != CauseKind::Refused) {
+            let words = format!("{object} is refused: {}", words::refusal(said, object));
+            self.causes.push(Cause { kind: CauseKind::Refused, words });
+            self.causes.sort();
+        }
+    }
+
     /// Whether traffic can pass: one gateway pod is ready and to stay.
     fn is_ready(&self) -> bool {
         let stays = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_none();

@@ -31,7 +31,7 @@ pub enum CauseKind {
     NameTaken,
     /// A NetworkAttachmentDefinition that the Gateway names does not exist.
     MissingNetwork,
-    /// The API server refuses the Pods: Pod Security, a quota, a webhook.
+    /// The API server refuses the Pods, or what they are made by: Pod Security, a quota, a webhook.
     Refused,
     /// The node selector and tolerations of the template fit no node.
     NoNode,

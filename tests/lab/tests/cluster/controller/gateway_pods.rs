@@ -1,8 +1,43 @@
 //! The DaemonSet of a Gateway, with its account and its rights: made, kept as it is, repaired; and why its Pods do not run.
 
-use super::scene::{NODE, Tenant, addresses, gateway, gateway_router, plane, service, text, writes};
-use l34_lab::Request;
+use super::scene::{NODE, SOON, Tenant, addresses, gateway, gateway_router, plane, service, text, writes};
+use l34_lab::{Request, wait_until};
 use serde_json::{Value, json};
+
+const NO_DAEMON_SETS: &str = "
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: no-daemon-sets}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE], resources: [daemonsets]}
+  validations: [{expression: 'false', message: not in this namespace}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: no-daemon-sets}
+spec:
+  policyName: no-daemon-sets
+  validationActions: [Deny]
+  matchResources: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: policy}}}
+";
+
+/// A DaemonSet of somebody else.
+fn other_set(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "l34-gateway-controller"}},
+        "spec": {
+            "selector": {"matchLabels": {"app": "theirs"}},
+            "template": {
+                "metadata": {"labels": {"app": "theirs"}},
+                "spec": {"containers": [{"name": "router", "image": "theirs"}]},
+            },
+        },
+    })
+}
 
 /// The container of that name in a list.
 fn container<'a>(list: &'a Value, name: &str) -> &'a Value {
@@ -150,18 +185,7 @@ fn what_others_do_to_the_gateway_pods_is_undone() {
 fn a_daemon_set_of_somebody_else_is_left_alone() {
     let plane = plane();
     let tenant = Tenant::new(&plane, "taken");
-    tenant.put([json!({
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": "l34-gw", "labels": {"app.kubernetes.io/managed-by": "l34-gateway-controller"}},
-        "spec": {
-            "selector": {"matchLabels": {"app": "theirs"}},
-            "template": {
-                "metadata": {"labels": {"app": "theirs"}},
-                "spec": {"containers": [{"name": "router", "image": "theirs"}]},
-            },
-        },
-    })]);
+    tenant.put([other_set("l34-gw")]);
     let theirs = tenant.read("daemonset/l34-gw").unwrap();
     tenant.put([gateway("gw"), service("a", "gw", &["20.3.1.1"])]);
     tenant.has("gateway/gw", "Programmed", "False Invalid", "DaemonSet l34-gw exists and is not ours");
@@ -211,5 +235,25 @@ fn what_keeps_gateway_pods_from_running_is_said() {
     tenant.put([gateway("gw")]);
     tenant.has("gateway/gw", "Programmed", "False NoResources", "violates PodSecurity \"restricted:latest\"");
     tenant.kubectl("label namespace restricted pod-security.kubernetes.io/enforce-");
+    tenant.has("gateway/gw", "Programmed", "False Pending", "no gateway pod is ready yet");
+}
+
+#[test]
+fn a_daemon_set_that_a_policy_refuses_is_told_in_the_status_until_it_is_allowed() {
+    let plane = plane();
+    let tenant = Tenant::new(&plane, "policy");
+    tenant.apply(NO_DAEMON_SETS);
+    let probe = other_set("probe").to_string();
+    let create = ["create", "--dry-run=server", "-n", "policy", "-f", "-"];
+    wait_until(SOON, "the policy holds", || match plane.kubectl().try_run_with(&probe, &create) {
+        Err(said) if said.contains("not in this namespace") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    tenant.put([gateway("gw"), service("a", "gw", &["20.3.2.1"])]);
+    let words = "DaemonSet l34-gw is refused: ValidatingAdmissionPolicy 'no-daemon-sets'";
+    let seen = tenant.has("gateway/gw", "Programmed", "False NoResources", words);
+    assert_eq!(addresses(&seen), ["20.3.2.1"], "the rest goes on");
+    tenant.kubectl("delete validatingadmissionpolicybinding no-daemon-sets");
+    tenant.gateway_pod("gw");
     tenant.has("gateway/gw", "Programmed", "False Pending", "no gateway pod is ready yet");
 }
