@@ -9,6 +9,7 @@
 
 mod gateways;
 mod outage;
+mod ready;
 mod restart;
 mod scene;
 mod secrets;

@@ -1,11 +1,12 @@
 //! The router's container ends and starts again in the living pod.
 //!
-//! Claims: with graceful restart a crash moves no route on either side, SIGTERM withdraws, and each new session is told.
+//! Claims: with graceful restart a crash moves no route on either side, SIGTERM withdraws, and each new session is told, and an end without one
+//! as soon as the kubelet tells it.
 
 use super::scene::*;
 use crate::controller::scene::{Tenant, plane};
 use l34_lab::{Bird, Lab, Vpn, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How often bird has said a thing.
 fn times(bird: &Bird, words: &[&str]) -> usize {
@@ -53,9 +54,17 @@ fn a_crash_moves_no_route_and_sigterm_withdraws() {
     assert!(gateway.router.stop().success());
     withdrawn(&bird, "20.10.5.1");
     assert!(!bird.neighbor(ADDRESS).is_some_and(|session| session.established()));
+    let pod = format!("pod/{}", gateway.name);
+    let probed =
+        |ready: &str| tenant.patch_status(&pod, &json!({"conditions": [{"type": "Ready", "status": ready}]}));
+    probed("False");
+    let seen = tenant.has("gatewayrouter/gateway-v4", "Established", "False Down", "is not ready");
+    assert_eq!(seen["status"]["established"], "0/1", "{seen}");
+    tenant.has(&format!("gateway/{GATEWAY}"), "Programmed", "False Pending", "");
     gateway.router.start_again();
     announced(&bird, "20.10.5.1");
     gateway.is_ready();
+    probed("True");
     told(&second);
     tenant.has("gatewayrouter/gateway-v4", "Established", "True Established", "");
 }

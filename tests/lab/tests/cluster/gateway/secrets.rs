@@ -1,12 +1,13 @@
 //! TCP MD5 with the key in a Secret that the router may get, and neither list nor watch.
 //!
 //! Claims: without the Secret there is no session and the field is named; with it there is one; a key that is changed on
-//! both sides is taken up by the running router, and no other session notices.
+//! both sides is taken up by the running router, and no other session notices; nor does the session itself, where the
+//! other side changes the key without a new session as well. bird does not.
 
 use super::scene::*;
 use crate::controller::scene::{Tenant, condition, plane, text};
-use l34_lab::{Lab, Vpn, wait_until};
-use serde_json::json;
+use l34_lab::{Lab, Router, Vpn, wait_until};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Secrets are read twice a minute.
@@ -32,23 +33,27 @@ fn locked(key: &str) -> Vpn {
     Vpn::new().hold_time(24).no_bfd().session4(&format!("password \"{key}\";"))
 }
 
+fn auth() -> Value {
+    json!({"spec": {"bgp": {"auth": {"keySource": "bgp-keys", "keyName": "vpn"}}}})
+}
+
+fn bgp_keys(key: &str) -> String {
+    let metadata = json!({"name": "bgp-keys"});
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"vpn": key}})
+        .to_string()
+}
+
 #[test]
 fn a_key_is_read_from_its_secret_and_changed_without_a_restart() {
     let (plane, lab) = (plane(), Lab::new());
     let tenant = Tenant::new(&plane, "secrets");
     let outside = Outside::new(&lab);
     let bird = outside.bird(&lab, &locked("first"));
-    let secret = |key: &str| {
-        let metadata = json!({"name": "bgp-keys"});
-        tenant.put([json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"vpn": key},
-        })]);
-    };
+    let secret = |key: &str| tenant.apply(&bgp_keys(key));
     TARGET.runs(&tenant);
     tenant.apply(&example("20.10.6.1"));
     tenant.apply(OPEN);
-    let auth = json!({"spec": {"bgp": {"auth": {"keySource": "bgp-keys", "keyName": "vpn"}}}});
-    tenant.patch("gatewayrouter/gateway-v4", &auth);
+    tenant.patch("gatewayrouter/gateway-v4", &auth());
     let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
 
     let seen = tenant.sees("gatewayrouter/gateway-v4", "what is missing", |router| {
@@ -79,4 +84,72 @@ fn a_key_is_read_from_its_secret_and_changed_without_a_restart() {
     bird.untouched(ADDRESS6, since);
     tenant.sees(&gateway.report(), "both sessions", |report| report["spec"]["established"] == "2/2");
     assert!(!gateway.router.process().log().contains("third"), "keys are not logged");
+
+    let account = format!("system:serviceaccount:{}:l34-{GATEWAY}", tenant.name);
+    let mut asked: Vec<_> = plane.requests().into_iter().filter(|request| request.user == account).collect();
+    asked.retain(|request| request.resource == "secrets");
+    assert!(asked.iter().all(|request| request.verb == "get" && request.name == "bgp-keys"), "{asked:?}");
+}
+
+/// The other side of the session: the product as a standalone router that plays the vpn, with the same key.
+const MIRRORED: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: vpn}
+spec:
+  gatewayClassName: l-3-4-gateway-api-poc/kpng
+  listeners: [{name: all, port: 4000, protocol: TCP}]
+---
+apiVersion: l34.gateway.api.poc/v1alpha1
+kind: GatewayRouter
+metadata: {name: gateway-pod}
+spec:
+  gatewayRef: {name: vpn}
+  address: 169.254.100.2
+  interface: vlan1
+  bgp:
+    localASN: 4248829953
+    remoteASN: 8103
+    localPort: 10179
+    remotePort: 10179
+    holdTime: 24s
+    auth: {keySource: bgp-keys, keyName: vpn}
+";
+
+#[test]
+fn a_key_that_changes_on_both_sides_breaks_no_session() {
+    let (plane, lab) = (plane(), Lab::new());
+    let tenant = Tenant::new(&plane, "secrets-rotated");
+    let outside = Outside::new(&lab);
+    let files = [("vpn.yaml", MIRRORED), ("keys.yaml", &bgp_keys("first"))];
+    let vpn = Router::start(&lab, &outside.vpn, "vpn", &files, "--dataplane none");
+    TARGET.runs(&tenant);
+    tenant.apply(&bgp_keys("first"));
+    tenant.apply(&example("20.10.9.1"));
+    tenant.patch("gatewayrouter/gateway-v4", &auth());
+    let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
+    let knows = |vip: &str| {
+        wait_until(READ, &format!("the vpn knows {vip}"), || match vpn.try_show("routes")?.to_string() {
+            routes if routes.contains(&route(vip)) => Ok(()),
+            routes => Err(routes),
+        });
+    };
+    knows("20.10.9.1");
+
+    vpn.write("keys.yaml", &bgp_keys("second"));
+    tenant.apply(&bgp_keys("second"));
+    // What changes a GatewayRouter has its Secret read at once, well within the hold time.
+    tenant.kubectl("annotate gatewayrouter gateway-v4 changed=now");
+    tenant.patch("service/service-a", &json!({"spec": {"externalIPs": ["20.10.9.1", "20.10.9.2"]}}));
+    knows("20.10.9.2");
+    let (_, metrics) = gateway.router.get("/metrics").expect("metrics are served");
+    let labels = "router=\"secrets-rotated/gateway-v4\",address=\"169.254.100.150\",interface=\"vlan-100\"";
+    let once = format!("l34_bgp_peer_transitions_total{{{labels}}} 1\n");
+    assert!(metrics.contains(&once), "{metrics}");
+    // Were the keys not in use, another one on one side alone would change nothing.
+    vpn.write("keys.yaml", &bgp_keys("third"));
+    wait_until(READ, "no session between different keys", || {
+        let router = tenant.read("gatewayrouter/gateway-v4")?;
+        if router["status"]["established"] == "0/1" { Ok(()) } else { Err(router["status"].to_string()) }
+    });
 }
