@@ -12,7 +12,7 @@ use l34_crds::events::Event;
 use l34_plan::daemonset;
 use l34_plan::networks::attached;
 use l34_plan::snapshot::{NamespacedName, Objects};
-use tracing::debug;
+use tracing::warn;
 
 use crate::write::{Action, Key, Target, Written, in_words};
 
@@ -23,6 +23,8 @@ pub(crate) struct Evidence {
     missing: BTreeMap<NamespacedName, Vec<NamespacedName>>,
     /// What the API server said to the last try to write an object that gateway pods need.
     refused: BTreeMap<Key, String>,
+    /// What could not be read, in words.
+    unread: BTreeSet<String>,
 }
 
 /// What was found for one Gateway.
@@ -68,8 +70,11 @@ impl Evidence {
         self.refused.retain(|key, _| writes.contains_key(key));
     }
 
-    /// Takes what a look has found.
+    /// Takes what a look has found. What could not be read is told once, for as long as it lasts.
     pub(crate) fn found(&mut self, found: Self) {
+        for words in found.unread.difference(&self.unread) {
+            warn!("cannot look for what keeps gateway pods from running: {words}");
+        }
         *self = Self { refused: std::mem::take(&mut self.refused), ..found };
     }
 }
@@ -89,29 +94,42 @@ pub(crate) async fn look(
     known: Evidence,
 ) -> Evidence {
     let namespaces: BTreeSet<String> = gateways.iter().map(|at| at.namespace.clone()).collect();
-    let events = stream::iter(namespaces)
+    let events: Vec<_> = stream::iter(namespaces)
         .map(|namespace| async {
-            let found = warnings(&client, &namespace).await.unwrap_or_else(|error| {
-                debug!(namespace, "cannot read Events: {}", in_words(&error));
-                known.events.get(&namespace).cloned().unwrap_or_default()
-            });
+            let found = warnings(&client, &namespace).await;
             (namespace, found)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let missing = stream::iter(gateways)
+    let missing: Vec<_> = stream::iter(gateways)
         .map(|at| async {
-            let found = missing(&client, &objects, &at).await.unwrap_or_else(|error| {
-                debug!("cannot read the networks of {at}: {}", in_words(&error));
-                known.missing.get(&at).cloned().unwrap_or_default()
-            });
+            let found = missing(&client, &objects, &at).await;
             (at, found)
         })
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    Evidence { events, missing, refused: BTreeMap::new() }
+    let mut unread = BTreeSet::new();
+    let events = or_known(events, &known.events, &mut unread);
+    let missing = or_known(missing, &known.missing, &mut unread);
+    Evidence { events, missing, refused: BTreeMap::new(), unread }
+}
+
+/// What was found or, where nothing could be read, what was known.
+fn or_known<K: Ord, V: Clone + Default>(
+    found: Vec<(K, Result<V, Error>)>,
+    known: &BTreeMap<K, V>,
+    unread: &mut BTreeSet<String>,
+) -> BTreeMap<K, V> {
+    let value = |(at, found): (K, Result<V, Error>)| {
+        let value = found.unwrap_or_else(|error| {
+            unread.insert(in_words(&error));
+            known.get(&at).cloned().unwrap_or_default()
+        });
+        (at, value)
+    };
+    found.into_iter().map(value).collect()
 }
 
 async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Arc<Event>>, Error> {

@@ -8,7 +8,7 @@ use l34_crds::core::{ObjectMeta, ObjectReference};
 use l34_crds::{Kind, names};
 use l34_plan::gateway::EventDraft;
 use l34_plan::snapshot::{ObjectRef, Objects};
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::write::in_words;
 
@@ -57,7 +57,7 @@ impl Teller {
         let recorder = self.recorder.clone();
         Some(async move {
             if let Err(error) = recorder.publish(&event, &reference).await {
-                debug!("Event not written: {}", in_words(&error));
+                warn!("cannot write an Event: {}", in_words(&error));
             }
         })
     }
