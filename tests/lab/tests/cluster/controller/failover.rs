@@ -1,7 +1,9 @@
 //! Two replicas: one writes, the other one takes over.
 
-use super::scene::{NODE, Tenant, addresses, gateway, prepare, service, target, text, writes};
-use l34_lab::{ControlPlane, Controller, Options, within};
+use super::scene::{
+    NODE, Tenant, addresses, gateway, gateway_router, prepare, router_state, service, text, writes,
+};
+use l34_lab::{ControlPlane, Controller, Options, Request, within};
 use serde_json::json;
 use std::time::Duration;
 
@@ -31,17 +33,25 @@ fn serves(tenant: &Tenant<'_>, vip: &str) {
     tenant.sees("gateway/gw", vip, |gateway| addresses(gateway) == [vip]);
 }
 
+/// What a replica has asked for about the Lease.
+fn leases(plane: &ControlPlane, identity: &str) -> Vec<Request> {
+    let requests = plane.requests().into_iter();
+    requests.filter(|r| r.resource == "leases" && r.user_agent.contains(identity)).collect()
+}
+
 #[test]
 fn a_replica_takes_over_and_the_other_one_writes_no_more() {
     let plane = ControlPlane::start(Options::ALL);
     prepare(&plane);
     let tenant = Tenant::new(&plane, "served");
-    tenant.put([gateway("gw"), target("one", &["10.9.4.1"])]);
-    plane.run_pod("served", "one", NODE, "10.244.2.1");
+    tenant.put([gateway("gw"), gateway_router("peer", "gw")]);
     let mut first = Controller::start(&plane, "first", "");
     leads(&plane, "first", TAKEOVER);
     let second = Controller::start(&plane, "second", "");
     serves(&tenant, "20.8.0.1");
+    let pod = tenant.gateway_pod("gw");
+    plane.run_pod("served", &pod, NODE, "10.244.2.1");
+    let pod = tenant.read(&format!("pod/{pod}")).unwrap();
 
     // It crashes.
     first.kill();
@@ -49,42 +59,40 @@ fn a_replica_takes_over_and_the_other_one_writes_no_more() {
     println!("a crash is taken over after {took:.1?}");
     serves(&tenant, "20.8.0.2");
 
-    // It is stopped for longer than the Lease lasts, with work before it, and goes on with what it knew.
+    // It is stopped for longer than the Lease lasts, with a write before it that waits for its time: the status of a
+    // GatewayRouter is written every five seconds.
     first.start_again();
     within(TAKEOVER, "the first one knows the cluster", || match first.get("/readyz")? {
         (200, _) => Ok(()),
         (_, said) => Err(said),
     });
-    second.process().freeze();
-    tenant.kubectl("delete endpointslices --all");
-    tenant.kubectl("delete daemonset l34-gw");
-    tenant.put([service("a", "gw", &["20.8.0.3"])]);
-    leads(&plane, "first", TAKEOVER);
-    let slice = tenant.has_slices("a", "a new one", |slices| slices.len() == 1).remove(0);
-    tenant.sees("gateway/gw", "the third VIP", |gateway| addresses(gateway) == ["20.8.0.3"]);
-    let before = writes(&plane, "(second)");
-    let leases = || {
-        let requests = plane.requests().into_iter();
-        requests.filter(|r| r.resource == "leases" && r.user_agent.contains("(second)")).collect::<Vec<_>>()
-    };
-    let lease_requests = leases().len();
-    second.process().signal(libc::SIGCONT);
-    // Here it would write, if it did: there is something to repair at once.
-    let stale = format!("endpointslice/{}", text(&slice["metadata"]["name"]));
-    tenant.patch(&stale, &json!({"endpoints": []}));
-    tenant.sees(&stale, "its endpoint again", |slice| slice["endpoints"][0]["addresses"][0] == "10.9.4.1");
-    within(TAKEOVER, "the second one has looked at the Lease", || {
-        let asked = leases().split_off(lease_requests);
-        if asked.iter().any(|r| r.verb == "get" && r.code == 200) {
-            Ok(())
-        } else {
-            Err(format!("{asked:?}"))
-        }
+    tenant.put([router_state(&pod, "gw", &json!({"router": "peer", "state": "Connect"}))]);
+    tenant.has("gatewayrouter/peer", "Established", "False Down", "Connect");
+    tenant.put([router_state(
+        &pod,
+        "gw",
+        &json!({"router": "peer", "state": "Established", "established": true}),
+    )]);
+    within(TAKEOVER, "the second one would write that", || {
+        let (_, metrics) = second.get("/metrics")?;
+        if metrics.contains("l34_controller_queue 1\n") { Ok(()) } else { Err(metrics) }
     });
-    assert_eq!(writes(&plane, "(second)"), before);
-    let renewed: Vec<_> =
-        leases().split_off(lease_requests).into_iter().filter(|r| r.writes() && r.code < 400).collect();
-    assert!(renewed.is_empty(), "the Lease is the other's: {renewed:?}");
+    second.process().freeze();
+    let took = leads(&plane, "first", TAKEOVER);
+    println!("one that is stopped is taken over after {took:.1?}");
+    tenant.has("gatewayrouter/peer", "Established", "True Established", "");
+    serves(&tenant, "20.8.0.3");
+
+    let before = (writes(&plane, "(second)"), leases(&plane, "(second)").len());
+    second.process().signal(libc::SIGCONT);
+    let asked = within(TAKEOVER, "the second one has looked at the Lease twice", || {
+        let asked = leases(&plane, "(second)").split_off(before.1);
+        let looks = asked.iter().filter(|request| request.verb == "get" && request.code == 200).count();
+        if looks > 1 { Ok(asked) } else { Err(format!("{asked:?}")) }
+    });
+    assert_eq!(writes(&plane, "(second)"), before.0);
+    let taken = asked.0.iter().find(|request| request.writes() && request.code < 400);
+    assert_eq!(taken, None, "the Lease is the other's");
 
     // It is stopped as it should be.
     assert!(first.stop().success());

@@ -264,6 +264,16 @@ pub(crate) fn gateway_router(name: &str, gateway: &str) -> Value {
     })
 }
 
+/// What a gateway pod reports of one GatewayRouter.
+pub(super) fn router_state(pod: &Value, gateway: &str, peer: &Value) -> Value {
+    json!({
+        "apiVersion": "l34.gateway.api.poc/v1alpha1",
+        "kind": "RouterState",
+        "metadata": {"name": pod["metadata"]["name"], "labels": {"service.kubernetes.io/service-proxy-name": gateway}},
+        "spec": {"gateway": gateway, "podUID": pod["metadata"]["uid"], "node": NODE, "peers": [peer]},
+    })
+}
+
 /// The condition of a type in a list of them.
 pub(crate) fn condition(conditions: &Value, type_: &str) -> Value {
     let mut list = conditions.as_array().into_iter().flatten();

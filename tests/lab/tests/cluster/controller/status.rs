@@ -1,7 +1,8 @@
 //! The status of Gateways, GatewayClasses and GatewayRouters.
 
 use super::scene::{
-    CLASS, EXAMPLE, NODE, SOON, Tenant, addresses, condition, gateway, gateway_router, plane, state,
+    CLASS, EXAMPLE, NODE, SOON, Tenant, addresses, condition, gateway, gateway_router, plane, router_state,
+    state,
 };
 use l34_lab::wait_until;
 use serde_json::{Value, json};
@@ -125,15 +126,8 @@ fn a_gateway_router_tells_what_the_gateway_pods_report() {
     assert_eq!(seen["status"]["gateway"], "gw");
     assert_eq!(seen["status"]["failing"][0]["pod"], pod.as_str());
 
-    let uid = tenant.read(&format!("pod/{pod}")).unwrap()["metadata"]["uid"].clone();
-    let report = |peer: Value| {
-        json!({
-            "apiVersion": "l34.gateway.api.poc/v1alpha1",
-            "kind": "RouterState",
-            "metadata": {"name": pod, "labels": {"service.kubernetes.io/service-proxy-name": "gw"}},
-            "spec": {"gateway": "gw", "podUID": uid, "node": NODE, "peers": [peer]},
-        })
-    };
+    let pod = tenant.read(&format!("pod/{pod}")).unwrap();
+    let report = |peer: Value| router_state(&pod, "gw", &peer);
     let no_key = "Secret bgp has no key password";
     tenant.put([report(json!({
         "router": "peer", "state": "Blocked", "field": "spec.bgp.auth.keyName", "lastError": no_key,
