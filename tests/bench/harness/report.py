@@ -34,6 +34,21 @@ TABLES = {
         (f"{what} {services:,} services {unit}", f"{figure}_{services}_{unit}", True)
         for what, figure, unit in (("one endpoint replaced at", "swap", "us"), ("full load of", "load", "ms"))
         for services in (1, 1000, 10_000)]),
+    "k8s-change": ("In a cluster: a Service changed", ("changes",), [
+        ("patch answered ms", "answered_ms", False), ("status written ms", "status_ms", False), ("slice written ms", "slice_ms", False),
+        ("both ms", "both_ms", False), ("UPDATE at a peer ms", "update_ms", False),
+        ("controller RSS MiB", "controller_rss_mib", False), ("router RSS MiB", "router_rss_mib", False)]),
+    "k8s-scale": ("In a cluster: many Services and Pods", ("services", "pods", "others"), [
+        ("reconcile s", "reconcile_s", False), ("its CPU s", "reconcile_cpu_s", False), ("needless writes", "needless_writes", False),
+        ("slices a second", "rewritten_per_s", False), ("bare loop", "bare_per_s", False), ("ratio", "ratio", False),
+        ("controller RSS MiB", "controller_rss_mib", False), ("after a restart", "controller_restarted_rss_mib", False),
+        ("router RSS MiB", "router_rss_mib", False)]),
+    "k8s-quiet": ("In a cluster: quiet", ("seconds",), [
+        ("writes", "writes", False), ("controller RSS MiB", "controller_rss_mib", False), ("router RSS MiB", "router_rss_mib", False)]),
+    "k8s-flap": ("In a cluster: sessions of many gateway pods flap", ("pods", "routers", "seconds"), [
+        ("reports a second", "reports_per_s", False), ("status writes a second", "writes_per_s", False),
+        ("most in a second", "most_in_a_second", False), ("largest object bytes", "largest_bytes", False),
+        ("controller CPU s", "controller_cpu_s", False), ("controller RSS MiB", "controller_rss_mib", False)]),
     "ceiling": ("The load tool against itself", (), [("1M prefixes s", "complete_s", False), ("CPU s", "tool_cpu_s", False)]),
 }
 
