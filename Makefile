@@ -6,6 +6,7 @@
 #   make labs                 the labs alone: real daemons in network namespaces (root)
 #   make lab NAME=vpn_bird    labs whose name contains NAME, with their output
 #   make cluster              the product against a real Kubernetes API server, built at the first time (root)
+#   make test-cluster         the walk-through on two Kubernetes nodes, then disruptions under load (root)
 #   make test-guards          the traffic labs' checks go red when what they guard is taken away (root)
 #   make bench                benchmarks beside bird2, FRR and GoBGP; BENCH="s1 s3 --rounds 9" chooses (root, no noise)
 #   make images               container images, with Docker; REGISTRY=... PUSH=1, or OCI=FOLDER: archives, without Docker
@@ -19,7 +20,7 @@ SHELL := /bin/bash
 # `make REGISTRY=...` alone builds the images.
 .DEFAULT_GOAL := $(if $(REGISTRY),images,help)
 .NOTPARALLEL:
-.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-guards check under-test bench generate charts images kind-up kind-demo kind-down
+.PHONY: help demo demo-down needs needs-labs packages test unit labs lab cluster test-cluster test-guards check under-test bench generate charts images kind-up kind-demo kind-down
 
 # Labs are timed to milliseconds in places: two at a time is what two cores carry.
 LAB_THREADS ?= 2
@@ -60,6 +61,10 @@ lab: needs-labs under-test
 cluster: needs under-test
 	cargo test --locked -p l34-lab --test cluster -- --test-threads=$(LAB_THREADS) $(NAME)
 
+# Nodes, images, charts, outside routers: what users type. L34_PROFILE=release takes what is delivered.
+test-cluster: needs
+	tests/cluster/run
+
 # Each check of the traffic labs fails when what it guards is taken away.
 test-guards: needs-labs under-test
 	cargo test --locked -p l34-lab --test labs -- --test-threads=$(LAB_THREADS) traffic::guards
@@ -88,7 +93,7 @@ generate:
 charts:
 	@tests/setup/kubernetes helm
 	cargo test --locked -p l34-charts
-	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,in,docker,images,runc,overlay}
+	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,in,docker,images,runc,overlay,run,prove,disrupt}
 
 images:
 	deploy/images/build $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(VERSION),--version $(VERSION)) $(if $(PUSH),--push) $(if $(OCI),--oci $(OCI))
