@@ -66,6 +66,8 @@ async fn play(args: &cli::Run, config: Config) -> Result<()> {
         events: JoinSet::new(),
         looked_at: None,
         unready: BTreeSet::new(),
+        due: false,
+        rest_until: Instant::now(),
         watched: BTreeSet::new(),
         led: false,
         report,
@@ -99,6 +101,10 @@ struct Controller {
     /// When the evidence was looked for last.
     looked_at: Option<Instant>,
     unready: BTreeSet<l34_plan::snapshot::NamespacedName>,
+    /// Whether there may be another plan than the last one.
+    due: bool,
+    /// No plan before.
+    rest_until: Instant,
     /// Namespaces whose Pods are watched.
     watched: BTreeSet<String>,
     /// Whether the last look found that this replica writes.
@@ -111,7 +117,9 @@ impl Controller {
     async fn flow(&mut self) {
         loop {
             let now = Instant::now();
-            let again = [self.queue.wake_at(now), self.look_again_at(now)].into_iter().flatten().min();
+            let rested = self.due.then_some(self.rest_until);
+            let again =
+                [self.queue.wake_at(now), self.look_again_at(now), rested].into_iter().flatten().min();
             let wake = async {
                 match again {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -139,7 +147,9 @@ impl Controller {
                 }
                 () = wake => true,
             };
-            if plan {
+            self.due |= plan;
+            if self.due && Instant::now() >= self.rest_until {
+                self.due = false;
                 self.plan();
             }
             self.begin();
@@ -161,7 +171,9 @@ impl Controller {
         // A replica that waits keeps its watches warm and writes nothing.
         let began = Instant::now();
         let outcome = self.reconciler.plan(&view, &self.evidence, &Time(to_the_second(Timestamp::now())));
-        self.report.planned(began.elapsed());
+        let took = began.elapsed();
+        self.report.planned(took);
+        self.rest_until = began + took + (took * REST).min(MOST_REST);
         let Outcome { writes, events, namespaces, unready } = outcome;
         self.evidence.wanted(&writes);
         self.watch_pods(namespaces, &view);
@@ -268,6 +280,11 @@ fn own_name() -> String {
     format!("{}-{}", host.trim(), std::process::id())
 }
 
+/// After a plan, so many times as long as it took without another: what comes in great numbers (a thousand slices that come
+/// back from the API server as they are written) is then planned together, and writing has the processor.
+const REST: u32 = 4;
+/// But no longer than this: somebody may be waiting.
+const MOST_REST: Duration = Duration::from_millis(100);
 /// How long the answer to a write may take.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long writes may take that run when the end comes.

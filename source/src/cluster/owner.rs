@@ -95,6 +95,8 @@ async fn own(
             order = orders.recv() => match order {
                 Some(Order::Watch(watch)) => {
                     owner.begin(watch, true);
+                    // That its objects are not known yet is news.
+                    publish.send_replace(Some(owner.view(Instant::now())));
                     continue;
                 }
                 Some(Order::Unwatch(name)) => {
