@@ -34,6 +34,8 @@ pub(crate) struct Found<'a> {
     pub(crate) events: &'a [Arc<Event>],
     /// NetworkAttachmentDefinitions that it names and that do not exist.
     pub(crate) missing: &'a [NamespacedName],
+    /// Whether it was looked for at all.
+    pub(crate) is_known: bool,
     /// An object that the API server does not take, and what it said.
     pub(crate) refused: Option<(&'a Key, &'a str)>,
 }
@@ -48,8 +50,20 @@ impl Evidence {
         Found {
             events: self.events.get(&gateway.namespace).map(Vec::as_slice).unwrap_or_default(),
             missing: self.missing.get(gateway).map(Vec::as_slice).unwrap_or_default(),
+            is_known: self.knows(gateway),
             refused,
         }
+    }
+
+    /// Whether it was looked for what keeps the pods of the Gateway from running.
+    pub(crate) fn knows(&self, gateway: &NamespacedName) -> bool {
+        self.missing.contains_key(gateway)
+    }
+
+    /// Nothing was found for the Gateway.
+    #[cfg(test)]
+    pub(crate) fn nothing(gateway: NamespacedName) -> Self {
+        Self { missing: BTreeMap::from([(gateway, Vec::new())]), ..Self::default() }
     }
 
     /// Notes what came of a write. Returns whether that is something new.
@@ -96,7 +110,7 @@ pub(crate) async fn look(
     let namespaces: BTreeSet<String> = gateways.iter().map(|at| at.namespace.clone()).collect();
     let events: Vec<_> = stream::iter(namespaces)
         .map(|namespace| async {
-            let found = warnings(&client, &namespace).await;
+            let found = in_time(warnings(&client, &namespace)).await;
             (namespace, found)
         })
         .buffer_unordered(AT_ONCE)
@@ -104,7 +118,7 @@ pub(crate) async fn look(
         .await;
     let missing: Vec<_> = stream::iter(gateways)
         .map(|at| async {
-            let found = missing(&client, &objects, &at).await;
+            let found = in_time(missing(&client, &objects, &at)).await;
             (at, found)
         })
         .buffer_unordered(AT_ONCE)
@@ -130,6 +144,11 @@ fn or_known<K: Ord, V: Clone + Default>(
         (at, value)
     };
     found.into_iter().map(value).collect()
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let answer = tokio::time::timeout(ANSWER, asked).await;
+    answer.unwrap_or_else(|_| Err(Error::Service("the API server does not answer".into())))
 }
 
 async fn warnings(client: &Client, namespace: &str) -> Result<Vec<Arc<Event>>, Error> {
@@ -164,6 +183,8 @@ async fn missing(
     Ok(missing)
 }
 
+/// How long the answers for one namespace or Gateway may take.
+const ANSWER: Duration = Duration::from_secs(10);
 /// Requests at once.
 const AT_ONCE: usize = 8;
 /// Warnings of one namespace that are read.

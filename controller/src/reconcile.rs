@@ -77,10 +77,14 @@ impl Reconciler {
                 infrastructure.is_refused(&format!("{:?} {}", key.target, key.name), said);
             }
             let status = gateway::status(gateway, granted, &infrastructure);
-            if status.conditions.iter().any(|c| c.type_ == "Programmed" && !c.status) {
+            let is_ready = status.conditions.iter().any(|c| c.type_ == "Programmed" && c.status);
+            if !is_ready {
                 outcome.unready.insert(at.clone());
             }
-            if let Some(applied) = status.applied(gateway, now) {
+            // Before the look it would say less than what an earlier leader knew, and say that again a moment later.
+            if (is_ready || found.is_known)
+                && let Some(applied) = status.applied(gateway, now)
+            {
                 outcome.status(Target::GatewayStatus, &gateway.metadata, &applied);
             }
             granted_to.insert(at.clone(), status);

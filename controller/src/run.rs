@@ -204,7 +204,7 @@ impl Controller {
     fn look(&mut self, unready: BTreeSet<l34_plan::snapshot::NamespacedName>, view: &View) {
         let now = Instant::now();
         let fresh = self.looked_at.is_some_and(|at| now < at + evidence::FRESH);
-        let new = unready.difference(&self.unready).next().is_some();
+        let new = unready.iter().any(|gateway| !self.evidence.knows(gateway));
         self.unready = unready;
         if self.unready.is_empty() || !self.looks.is_empty() || (fresh && !new) {
             return;

@@ -66,7 +66,7 @@ impl World {
 
     fn plan(&mut self) -> Outcome {
         let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        self.reconciler.plan(&self.view, &Evidence::default(), &now)
+        self.reconciler.plan(&self.view, &Evidence::nothing(NamespacedName::new("ns", GATEWAY)), &now)
     }
 
     /// Does what a server does with the writes.
@@ -248,4 +248,13 @@ fn an_edit_of_what_is_ours_is_put_right() {
     let name = format!("l34-{GATEWAY}");
     world.view.made.service_accounts.insert("ns".to_owned(), name, Arc::new(edited));
     assert_eq!(targets(&world.plan()), [Target::ServiceAccount]);
+}
+
+#[test]
+fn a_gateway_without_ready_pods_is_looked_at_before_anything_is_said() {
+    let mut world = World::new();
+    let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    let outcome = world.reconciler.plan(&world.view, &Evidence::default(), &now);
+    assert!(!targets(&outcome).contains(&Target::GatewayStatus) && outcome.unready.len() == 1);
+    assert!(targets(&world.plan()).contains(&Target::GatewayStatus));
 }
