@@ -59,12 +59,13 @@ impl Controller {
         }
     }
 
-    /// Runs `l34-controller cleanup`, with the same rights, to its end.
+    /// Runs `l34-controller cleanup`, with the same rights, to its end. `options` are further arguments, split at spaces.
     #[track_caller]
-    pub fn cleanup(plane: &ControlPlane) -> Output {
+    pub fn cleanup(plane: &ControlPlane, options: &str) -> Output {
         let kubeconfig = plane.kubeconfig(ControlPlane::SYSTEM, "l34-controller").display().to_string();
         let args = ["cleanup", "--kubeconfig", &kubeconfig, "--lease-namespace", ControlPlane::SYSTEM];
-        match plane.host().netns.command(&Controller::binary()).args(args).output() {
+        let mut command = plane.host().netns.command(&Controller::binary());
+        match command.args(args).args(options.split_whitespace()).output() {
             Ok(output) => output,
             Err(error) => panic!("cannot start the controller: {error}"),
         }

@@ -34,7 +34,7 @@ fn a_cleanup_leaves_nothing_of_ours_beside_a_running_controller() {
     tenants[0].has_slices("a", "one", |slices| slices.len() == 1);
     tenants[1].has("gateway/gw", "l34.gateway.api.poc/AddressesGranted", "False NotGranted", "is held by");
 
-    let done = Controller::cleanup(&plane);
+    let done = Controller::cleanup(&plane, "");
     let before = writes(&plane, "(running)");
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");

@@ -135,4 +135,11 @@ fn watched_namespaces_take_rights_in_them_alone() {
     assert!(strayed.is_empty(), "{strayed:?}");
     let gateway = elsewhere.read("gateway/gw").unwrap();
     assert!(addresses(&gateway).is_empty(), "{gateway}");
+
+    let done = Controller::cleanup(&plane, "--watch-namespaces=one,two");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    for tenant in [&one, &two] {
+        tenant.is_gone("daemonset/l34-gw");
+        assert!(tenant.slices("a").unwrap().is_empty());
+    }
 }
