@@ -1,6 +1,7 @@
 //! Where the API server is, and as whom we speak to it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -36,5 +37,10 @@ pub async fn config(kubeconfig: Option<&Path>, user_agent: &str) -> Result<Confi
     let unusable = || ConnectError::UserAgent(user_agent.to_owned());
     let name = "user-agent".parse().map_err(|_| unusable())?;
     config.headers.push((name, user_agent.parse().map_err(|_| unusable())?));
+    config.read_timeout = Some(SILENCE);
     Ok(config)
 }
+
+/// A server that is silent for so long is gone, also if nothing closed the connection. The server ends each watch after
+/// 290 seconds itself, so that one with nothing to tell is not taken for dead.
+const SILENCE: Duration = Duration::from_secs(300);
