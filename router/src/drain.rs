@@ -24,10 +24,16 @@ pub(crate) async fn drain(app: &Shared, pause: Duration, term: &mut Signal, inte
     }
     let bgp = app.borrow().parts.bgp.clone();
     bgp.shutdown(WORDS).await;
+    let reporter = app.borrow_mut().end_report();
+    let report = async {
+        if let Some(reporter) = reporter {
+            reporter.end().await;
+        }
+    };
     // BFD after BGP: bird takes a BFD session that ends, even administratively, for the end of the BGP session.
     let told = detection_time(app);
     app.borrow().parts.bfd.admin_down_all();
-    tokio::time::sleep(told).await;
+    tokio::join!(tokio::time::sleep(told), report);
     let mut app = app.borrow_mut();
     app.parts.kernel.remove_all();
     app.parts.plane.remove_all();

@@ -74,6 +74,32 @@ pub(crate) fn report(seen: &Seen<'_>, last: Option<&RouterStateSpec>) -> RouterS
     report
 }
 
+/// The last report of a router that has drained: `last`, with nothing alive in it any more.
+pub(crate) fn ended(mut last: RouterStateSpec, now: Timestamp) -> RouterStateSpec {
+    last.ready = false;
+    for peer in last.peers.iter_mut().filter(|peer| peer.established) {
+        peer.established = false;
+        peer.state = if peer.protocol == STATIC { DOWN.into() } else { State::Idle.to_string() };
+        peer.since = Some(Time(ago(now, Duration::ZERO)));
+        peer.last_error = Some(ENDED.into());
+    }
+    last.peers.iter_mut().for_each(|peer| peer.bfd = None);
+    let all = last.established.split_once('/').map_or("0", |(_, all)| all);
+    last.established = format!("0/{all}");
+    let announced = std::mem::take(&mut last.vips.announced).into_iter();
+    last.vips
+        .not_announced
+        .extend(announced.map(|address| VipNotAnnounced { address, reason: ENDED.into() }));
+    last.vips.not_announced.sort_by(|a, b| a.address.cmp(&b.address));
+    last.vips.count = 0;
+    last.cut();
+    last
+}
+
+const ENDED: &str = "the router has ended";
+const STATIC: &str = "Static";
+const DOWN: &str = "Down";
+
 fn bgp_peer(peer: &PeerIntent, seen: &Seen<'_>) -> PeerState {
     let view = seen.live.bgp.get(&translate::key(peer));
     let count = |of: fn(&l34_bgp::speaker::FamilyView) -> usize| {
@@ -102,8 +128,8 @@ fn static_peer(route: &StaticIntent, seen: &Seen<'_>) -> PeerState {
         router: route.router.name.clone(),
         address: route.address.to_string(),
         interface: route.interface.clone(),
-        protocol: "Static".into(),
-        state: if lost.is_none() { "Up" } else { "Down" }.into(),
+        protocol: STATIC.into(),
+        state: if lost.is_none() { "Up" } else { DOWN }.into(),
         established: lost.is_none(),
         last_error: lost,
         bfd: route.bfd.and_then(|_| seen.live.bfd_state(&route.interface, route.address)),

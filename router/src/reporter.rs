@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use l34_crds::core::{ObjectMeta, ObjectReference, OwnerReference};
 use l34_crds::router_state::{RouterState, RouterStateSpec};
 use l34_crds::{GatewayRouter, Resource, names};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::report::{News, news};
@@ -25,6 +25,8 @@ const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Durat
 const LOOK: Duration = Duration::from_secs(300);
 /// How long the server may take.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long the last report may take when the router ends.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// Events that may wait; more are only in the log.
 const EVENTS: usize = 256;
 /// Events about one GatewayRouter at once, and how often another one is added.
@@ -61,6 +63,7 @@ pub(crate) struct Reporter {
     pub(crate) pod: Pod,
     state: watch::Sender<Option<RouterStateSpec>>,
     events: mpsc::Sender<Told>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Reporter {
@@ -77,6 +80,15 @@ impl Reporter {
     /// Tells an Event, unless too many wait or were told lately.
     pub(crate) fn event(&self, event: Told) {
         let _ = self.events.try_send(event);
+    }
+
+    /// Waits until what was handed over is written, but not for long.
+    pub(crate) async fn end(self) {
+        let Reporter { state, events, ended, .. } = self;
+        drop((state, events));
+        if tokio::time::timeout(LAST_WORD, ended).await.is_err() {
+            warn!("the last RouterState is not written: the API server does not answer");
+        }
     }
 }
 
@@ -107,11 +119,14 @@ pub(crate) fn start(config: kube::Config, namespace: &str, gateway: &str, pod: P
     };
     let source = Source { controller: names::ROUTER.into(), instance: Some(pod.name.clone()) };
     let recorder = Recorder::new(client, source);
+    let (end, ended) = oneshot::channel();
     let work = async move {
         tokio::join!(writer.follow(reports), publish(recorder, told));
+        // Nobody listens where the router did not wait.
+        let _ = end.send(());
     };
     std::thread::Builder::new().name("report".into()).spawn(move || runtime.block_on(work))?;
-    Ok(Reporter { pod, state, events })
+    Ok(Reporter { pod, state, events, ended })
 }
 
 /// Named like the Pod and owned by it: it goes with it.
@@ -155,10 +170,19 @@ impl Writer {
                 self.write(report).await;
             }
         }
+        // The last word is not kept back.
+        let last = reports.borrow().clone();
+        if let Some(last) = last.filter(|last| self.news(last) != News::Nothing) {
+            self.write(last).await;
+        }
+    }
+
+    fn news(&self, report: &RouterStateSpec) -> News {
+        news(self.written.as_ref().map(|(report, _)| report), report)
     }
 
     fn is_due(&self, report: &RouterStateSpec, now: Instant) -> bool {
-        let pause = match news(self.written.as_ref().map(|(report, _)| report), report) {
+        let pause = match self.news(report) {
             News::Nothing => return false,
             News::Reasons => AFTER_REASONS,
             News::Transition => AFTER_TRANSITION,

@@ -7,7 +7,7 @@ use l34_crds::jiff::Timestamp;
 use l34_plan::snapshot::NamespacedName;
 
 use super::App;
-use crate::reporter::{self, Told};
+use crate::reporter::{self, Reporter, Told};
 use crate::views::Live;
 use crate::{readiness, report, translate};
 
@@ -60,6 +60,15 @@ impl App {
             now: Timestamp::now(),
         };
         reporter.state(report::report(&seen, reporter.last().as_ref()));
+    }
+
+    /// Hands over the last report, in which nothing is alive any more. From now on nothing is reported.
+    pub(crate) fn end_report(&mut self) -> Option<Reporter> {
+        let reporter = self.parts.reporter.take()?;
+        if let Some(last) = reporter.last() {
+            reporter.state(report::ended(last, Timestamp::now()));
+        }
+        Some(reporter)
     }
 
     /// Tells people in the cluster that a session came up or went down.

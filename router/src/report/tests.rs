@@ -139,3 +139,21 @@ fn another_reason_alone_may_wait() {
     later.bgp.values_mut().for_each(|peer| peer.last_error = Some("no route to the peer".into()));
     assert_eq!(news(Some(&first), &at(1, &later, Some(&first))), News::Reasons);
 }
+
+#[test]
+fn of_a_router_that_has_ended_nothing_is_alive() {
+    let last = at(0, &live(State::Established, 5000), None);
+    let ended = ended(last.clone(), Timestamp::from_second(1_700_000_060).unwrap());
+    assert_eq!((ended.ready, ended.established.as_str(), ended.vips.count), (false, "0/3", 0));
+    let peers: Vec<_> = ended.peers.iter().map(|peer| (peer.state.as_str(), peer.established)).collect();
+    assert_eq!(peers, [("Down", false), ("Blocked", false), ("Idle", false)]);
+    assert_eq!(ended.peers[1], last.peers[1], "what was wrong with the object is so still");
+    assert_eq!(ended.peers[2].since.as_ref().map(|time| time.0.as_second()), Some(1_700_000_060));
+    let why: Vec<_> =
+        ended.vips.not_announced.iter().map(|vip| (vip.address.as_str(), vip.reason.as_str())).collect();
+    assert_eq!(
+        why,
+        [("20.0.0.1", "the router has ended"), ("20.0.0.2", "no Service of the Gateway claims it")]
+    );
+    assert_eq!(news(Some(&last), &ended), News::Transition);
+}
