@@ -38,9 +38,13 @@ fn without_controller_and_api_server_routing_goes_on() {
     let lab = Lab::new();
     let tenant = Tenant::new(&plane, "outage");
     let (outside, inside) = (Outside::new(&lab), Inside::new(&lab, &[TARGET]));
-    let bird = outside.bird(&lab, &Vpn::new().hold_time(24).graceful_restart().no_bfd());
+    // The key is in a Secret, which cannot be read while the API server is away.
+    let patient = Vpn::new().hold_time(24).graceful_restart().no_bfd().session4("password \"key\";");
+    let bird = outside.bird(&lab, &patient);
     TARGET.runs(&tenant);
+    tenant.apply(&bgp_keys("key"));
     tenant.apply(&example(FIRST));
+    tenant.patch("gatewayrouter/gateway-v4", &auth());
     let mut gateway = Gateway::start_with(&lab, &tenant, GATEWAY, &outside, |host| inside.attach(host));
     announced(&bird, FIRST);
     let since = bird.established(ADDRESS, SESSION).since;

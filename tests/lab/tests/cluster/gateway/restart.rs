@@ -1,7 +1,7 @@
 //! The router's container ends and starts again in the living pod.
 //!
-//! Claims: with graceful restart a crash moves no route on either side, SIGTERM withdraws, and each new session is told, and an end without one
-//! as soon as the kubelet tells it.
+//! Claims: with graceful restart a crash moves no route on either side, and SIGTERM withdraws. Each new session is told, and
+//! so is the end of a router: by itself where it drains, by what the kubelet finds where it dies.
 
 use super::scene::*;
 use crate::controller::scene::{Tenant, plane};
@@ -26,7 +26,7 @@ fn a_crash_moves_no_route_and_sigterm_withdraws() {
     let mut gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
     announced(&bird, "20.10.5.1");
     gateway.has_learned();
-    let path = gateway.report();
+    let (path, peer) = (gateway.report(), "gatewayrouter/gateway-v4");
     // When the session began that is told of, once it is another one than before.
     let told = |before: &Value| {
         let report = tenant.sees(&path, "the session", |report| {
@@ -54,17 +54,21 @@ fn a_crash_moves_no_route_and_sigterm_withdraws() {
     assert!(gateway.router.stop().success());
     withdrawn(&bird, "20.10.5.1");
     assert!(!bird.neighbor(ADDRESS).is_some_and(|session| session.established()));
-    let pod = format!("pod/{}", gateway.name);
-    let probed =
-        |ready: &str| tenant.patch_status(&pod, &json!({"conditions": [{"type": "Ready", "status": ready}]}));
-    probed("False");
-    let seen = tenant.has("gatewayrouter/gateway-v4", "Established", "False Down", "is not ready");
+    let seen = tenant.has(peer, "Established", "False Down", "the router has ended");
     assert_eq!(seen["status"]["established"], "0/1", "{seen}");
-    tenant.has(&format!("gateway/{GATEWAY}"), "Programmed", "False Pending", "");
+    tenant.sees(&path, "no VIP", |report| {
+        report["spec"]["ready"] == false && report["spec"]["vips"]["count"] == 0
+    });
     gateway.router.start_again();
     announced(&bird, "20.10.5.1");
     gateway.is_ready();
-    probed("True");
     told(&second);
-    tenant.has("gatewayrouter/gateway-v4", "Established", "True Established", "");
+    tenant.has(peer, "Established", "True Established", "");
+
+    gateway.router.kill();
+    let unready = json!({"conditions": [{"type": "Ready", "status": "False"}]});
+    tenant.patch_status(&format!("pod/{}", gateway.name), &unready);
+    let seen = tenant.has(peer, "Established", "False Down", "is not ready");
+    assert_eq!(seen["status"]["established"], "0/1", "{seen}");
+    tenant.has(&format!("gateway/{GATEWAY}"), "Programmed", "False Pending", "");
 }

@@ -2,7 +2,7 @@
 
 use crate::controller::scene::{EXAMPLE, NODE, Tenant, text};
 use l34_lab::{Attempt, Bird, GatewayPod, Host, Lab, PodFacts, Process, Segment, Vpn, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -201,6 +201,18 @@ impl Monitors {
             assert_eq!(left, Vec::<&str>::new(), "routes left a kernel");
         }
     }
+}
+
+/// What a GatewayRouter says to be spoken to with the key of [`bgp_keys`].
+pub(super) fn auth() -> Value {
+    json!({"spec": {"bgp": {"auth": {"keySource": "bgp-keys", "keyName": "vpn"}}}})
+}
+
+/// A Secret with this key for TCP MD5.
+pub(super) fn bgp_keys(key: &str) -> String {
+    let metadata = json!({"name": "bgp-keys"});
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"vpn": key}})
+        .to_string()
 }
 
 /// The VIP as a route.

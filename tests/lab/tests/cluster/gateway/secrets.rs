@@ -7,7 +7,7 @@
 use super::scene::*;
 use crate::controller::scene::{Tenant, condition, plane, text};
 use l34_lab::{Lab, Router, Vpn, wait_until};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 /// Secrets are read twice a minute.
@@ -31,16 +31,6 @@ spec:
 /// bird with a key for the gateways of one family.
 fn locked(key: &str) -> Vpn {
     Vpn::new().hold_time(24).no_bfd().session4(&format!("password \"{key}\";"))
-}
-
-fn auth() -> Value {
-    json!({"spec": {"bgp": {"auth": {"keySource": "bgp-keys", "keyName": "vpn"}}}})
-}
-
-fn bgp_keys(key: &str) -> String {
-    let metadata = json!({"name": "bgp-keys"});
-    json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"vpn": key}})
-        .to_string()
 }
 
 #[test]
