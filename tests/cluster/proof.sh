@@ -7,6 +7,8 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 proof=${L34_CLUSTER:-${TMPDIR:-/tmp}/l34-cluster}/proof
 mkdir -p "$proof"
 limit=120
+# Of a chart and images that are newer than what is installed: tests/cluster/run tags them.
+newer=99.0.0
 
 app=example-target-application-a
 # Of examples/dual-stack.yaml: the Service without affinity, by both families.
@@ -54,14 +56,14 @@ client_is_there() {
 
 # over_every_gateway GATEWAY VIP...: vpn-a reaches each VIP over as many gateways as there are nodes.
 over_every_gateway() {
-    local gateways vip
+    local gateways vip family
     gateways=$(kubectl get "daemonset/l34-$1" -o 'jsonpath={.status.desiredNumberScheduled}') || return 1
     [ "${gateways:-0}" -gt 0 ] || return 1
     for vip in "${@:2}"; do
+        case $vip in *:*) family=-6 ;; *) family=-4 ;; esac
         [ "$(vpn birdc show route for "$vip" | grep -cw via)" -eq "$gateways" ] || return 1
         # Bird's kernel has it a moment later.
-        [ "$(vpn ip route show "$vip" | grep -cw via)" -eq "$gateways" ] ||
-            [ "$(vpn ip -6 route show "$vip" | grep -cw via)" -eq "$gateways" ] || return 1
+        [ "$(vpn ip $family route show "$vip" | grep -cw via)" -eq "$gateways" ] || return 1
     done
 }
 
