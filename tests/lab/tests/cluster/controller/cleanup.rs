@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Names of the objects of a kind that carry our mark.
 fn ours(tenant: &Tenant<'_>, kind: &str) -> Vec<String> {
-    let all = tenant.read(kind).unwrap();
+    let all = tenant.read(kind).expect("the API server answers");
     let is_ours =
         |object: &&Value| object["metadata"]["labels"].to_string().contains("\"l34-gateway-controller\"");
     items(&all).iter().filter(is_ours).map(|object| text(&object["metadata"]["name"]).to_owned()).collect()

@@ -2,6 +2,7 @@
 
 use l34_lab::{ControlPlane, Controller, Request, Shared, wait_until};
 use serde_json::{Value, json};
+use std::thread::sleep;
 use std::time::Duration;
 
 pub(crate) const EXAMPLE: &str = include_str!("../../../../../examples/kpng-gateway-api.yaml");
@@ -14,6 +15,9 @@ pub(crate) const NODE: &str = "worker";
 
 /// Time for what the controller does at once, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How the controllers call themselves to the API server, before version and identity.
 const AGENT: &str = "l34-controller/";
@@ -124,7 +128,7 @@ impl<'a> Tenant<'a> {
     /// The same, once it fits.
     #[track_caller]
     pub(crate) fn sees(&self, what: &str, as_wanted: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        wait_until(SOON, &format!("{}: {what}: {as_wanted}", self.name), || {
+        until(&format!("{}: {what}: {as_wanted}", self.name), || {
             let object = self.read(what)?;
             if fits(&object) { Ok(object) } else { Err(object.to_string()) }
         })
@@ -133,7 +137,7 @@ impl<'a> Tenant<'a> {
     /// Waits for a condition: `True Accepted`, with these words in its message, of the spec as it is now.
     #[track_caller]
     pub(crate) fn has(&self, what: &str, type_: &str, wanted: &str, words: &str) -> Value {
-        wait_until(SOON, &format!("{}: {what}: {type_} {wanted}: {words}", self.name), || {
+        until(&format!("{}: {what}: {type_} {wanted}: {words}", self.name), || {
             let object = self.read(what)?;
             let said = condition(&object["status"]["conditions"], type_);
             let current = said["observedGeneration"] == object["metadata"]["generation"];
@@ -162,7 +166,7 @@ impl<'a> Tenant<'a> {
     /// Waits for the end of an object.
     #[track_caller]
     pub(crate) fn is_gone(&self, what: &str) {
-        wait_until(SOON, &format!("{}: {what} is gone", self.name), || match self.read(what) {
+        until(&format!("{}: {what} is gone", self.name), || match self.read(what) {
             Err(said) if said.contains(" 404 ") => Ok(()),
             Err(said) => Err(said),
             Ok(object) => Err(object.to_string()),
@@ -188,7 +192,7 @@ impl<'a> Tenant<'a> {
         wanted: &str,
         fits: impl Fn(&[Value]) -> bool,
     ) -> Vec<Value> {
-        wait_until(SOON, &format!("{}: slices of {service}: {wanted}", self.name), || {
+        until(&format!("{}: slices of {service}: {wanted}", self.name), || {
             let slices = self.slices(service)?;
             if fits(&slices) { Ok(slices) } else { Err(json!(slices).to_string()) }
         })
@@ -202,6 +206,12 @@ impl<'a> Tenant<'a> {
         let pod = items(&pods).iter().find(is_its).map(|pod| text(&pod["metadata"]["name"]).to_owned());
         pod.unwrap_or_default()
     }
+}
+
+/// Waits, and leaves the processors to the servers between two looks.
+#[track_caller]
+fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
+    wait_until(SOON, what, || look().inspect_err(|_| sleep(PAUSE)))
 }
 
 /// A Gateway of the class that needs no GatewayClass, with one listener.
