@@ -251,8 +251,8 @@ fn a_daemon_set_that_a_policy_refuses_is_told_in_the_status_until_it_is_allowed(
     });
     tenant.put([gateway("gw"), service("a", "gw", &["20.3.2.1"])]);
     let words = "DaemonSet l34-gw is refused: ValidatingAdmissionPolicy 'no-daemon-sets'";
-    let seen = tenant.has("gateway/gw", "Programmed", "False NoResources", words);
-    assert_eq!(addresses(&seen), ["20.3.2.1"], "the rest goes on");
+    tenant.has("gateway/gw", "Programmed", "False NoResources", words);
+    tenant.sees("gateway/gw", "the rest goes on", |gateway| addresses(gateway) == ["20.3.2.1"]);
     tenant.kubectl("delete validatingadmissionpolicybinding no-daemon-sets");
     tenant.gateway_pod("gw");
     tenant.has("gateway/gw", "Programmed", "False Pending", "no gateway pod is ready yet");
