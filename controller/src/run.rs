@@ -118,8 +118,9 @@ impl Controller {
         loop {
             let now = Instant::now();
             let rested = self.due.then_some(self.rest_until);
-            let again =
-                [self.queue.wake_at(now), self.look_again_at(now), rested].into_iter().flatten().min();
+            let asked = [self.queue.wake_at(now), self.look_again_at(now), rested].into_iter().flatten();
+            // What only another plan can settle waits for it.
+            let again = asked.filter(|at| !self.due || *at > now || rested == Some(*at)).min();
             let wake = async {
                 match again {
                     Some(at) => tokio::time::sleep_until(at.into()).await,
