@@ -21,7 +21,7 @@ def quiet(_tool, seconds=600):
     return player("quiet", seconds=seconds)
 
 
-def flap(_tool, pods=200, routers=8, seconds=60):
+def flap(_tool, pods=200, routers=40, seconds=60):
     """Sessions of many gateway pods flap: what is written to GatewayRouter.status."""
     return player("flap", pods=pods, routers=routers, seconds=seconds)
 

@@ -58,10 +58,13 @@ async fn flap(server: &Server, pods: &[(String, String)], routers: usize, second
     let writes = Rc::new(RefCell::new(Vec::new()));
     let seen = writes.clone();
     let api = Api::<GatewayRouter>::namespaced(server.client.clone(), NAMESPACE);
-    let _follow = server.follow(api, "", move |_| {
+    let mut follow = server.follow(api, "", move |_| {
         seen.borrow_mut().push(Instant::now());
         Some(())
     });
+    // What is there already is no write.
+    follow.when("the GatewayRouters", |()| true).await?;
+    tokio::time::sleep(PACE).await;
     let (began, mut rounds) = (Instant::now(), 0_usize);
     while began.elapsed() < Duration::from_secs(seconds) {
         let round = Instant::now();

@@ -48,8 +48,8 @@ enum Command {
         /// Gateway pods.
         #[arg(long, default_value_t = 200)]
         pods: usize,
-        /// GatewayRouters that each of them peers with.
-        #[arg(long, default_value_t = 8)]
+        /// GatewayRouters that each of them peers with: so many that each, once in 5 s, would be too often together.
+        #[arg(long, default_value_t = 40)]
         routers: usize,
         /// For so long.
         #[arg(long, default_value_t = 60)]

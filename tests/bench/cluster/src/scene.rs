@@ -35,6 +35,9 @@ pub(crate) const OURS: &str = "endpointslice.kubernetes.io/managed-by=l34-gatewa
 /// Time for a machine that has other work.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A control plane with the chart and an empty namespace.
 pub(crate) fn control_plane() -> ControlPlane {
     say("starts a control plane");
@@ -138,6 +141,8 @@ pub(crate) fn settled(controller: &Controller) -> Instant {
     let mut since = None;
     let mut plans = String::new();
     wait_until(PATIENCE, "the controller has nothing to do", || {
+        // Asking costs the controller something too.
+        std::thread::sleep(LOOK);
         let (_, metrics) = controller.get("/metrics")?;
         let of = |name: &str| {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();

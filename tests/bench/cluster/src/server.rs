@@ -19,7 +19,7 @@ use tokio::sync::watch;
 pub(crate) const PARALLEL: usize = 32;
 
 /// How long anything may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A client with the rights of a kubeconfig.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-/// Resident memory of a process in MiB: now, and at most so far.
+/// Resident memory of a process in MiB: now, at most so far, and what of it is neither program nor file.
 pub(crate) fn memory(pid: u32) -> Value {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let of = |name: &str| {
@@ -13,7 +13,7 @@ pub(crate) fn memory(pid: u32) -> Value {
             line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok());
         kib.map(|kib| (kib / 102.4).round() / 10.0)
     };
-    json!({"rss_mib": of("VmRSS:"), "peak_mib": of("VmHWM:")})
+    json!({"rss_mib": of("VmRSS:"), "peak_mib": of("VmHWM:"), "anon_mib": of("RssAnon:")})
 }
 
 /// Processor time of a process so far, in seconds.
