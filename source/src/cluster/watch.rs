@@ -252,7 +252,8 @@ fn in_words(error: &watcher::Error) -> String {
         }
         cause = error.source();
     }
-    words
+    // What an API server that is ended looks like; rustls makes an essay of it.
+    if words.contains("close_notify") { "the API server has closed the connection".to_owned() } else { words }
 }
 
 /// How long to wait after one more failure: doubled each time, from half a second to fifteen, less a random part, so
