@@ -120,9 +120,10 @@ fn services_and_pods_are_told_by_events_what_is_wrong() {
     tenant.is_told("pod/malformed", "Invalid", status);
     tenant.is_told("pod/bad-address", "Invalid", status);
 
-    let seen =
-        tenant.has("gateway/gw", GRANTED, "False NotGranted", "239.1.1.1 of Service bad-services/annotated");
-    assert_eq!(addresses(&seen), ["20.7.3.1", "20.7.3.2", "20.7.3.9"]);
+    tenant.has("gateway/gw", GRANTED, "False NotGranted", "239.1.1.1 of Service bad-services/annotated");
+    tenant.sees("gateway/gw", "what is good", |gateway| {
+        addresses(gateway) == ["20.7.3.1", "20.7.3.2", "20.7.3.9"]
+    });
     for service in ["annotated", "good"] {
         tenant.has_slices(service, "the good Pod's", |slices| {
             slices.len() == 1 && slices[0]["endpoints"].as_array().is_some_and(|all| all.len() == 1)

@@ -39,8 +39,8 @@ fn the_example_is_programmed_when_a_gateway_pod_is_ready() {
 
     let gateway = "gateway/my-kpng-gateway";
     let pod = tenant.gateway_pod("my-kpng-gateway");
-    let seen = tenant.has(gateway, "Programmed", "False Pending", "no gateway pod is ready yet");
-    assert_eq!(addresses(&seen), ["20.0.0.1"]);
+    tenant.has(gateway, "Programmed", "False Pending", "no gateway pod is ready yet");
+    let seen = tenant.sees(gateway, "its VIP", |gateway| addresses(gateway) == ["20.0.0.1"]);
     assert_eq!(state(&condition(&seen["status"]["conditions"], "Accepted")), "True Accepted");
     assert_eq!(listener(&seen, "all"), ["True Accepted", "True ResolvedRefs", "False Pending"]);
     let slices = tenant.has_slices("service-a", "the Pod's", |slices| {
