@@ -63,7 +63,9 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        eprintln!("l34-router: a command is missing: run, show, explain, sysctls, check or version (see --help)");
+        eprintln!(
+            "l34-router: a command is missing: run, show, explain, sysctls, check or version (see --help)"
+        );
         return ExitCode::from(2);
     }
     let text = error.render().to_string();
