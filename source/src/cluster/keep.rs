@@ -57,7 +57,7 @@ struct Line<'a> {
     object: &'a Object,
 }
 
-/// Reads what [`write`] wrote; `None` when there is no file.
+/// Reads what [`write()`] wrote; `None` when there is no file.
 ///
 /// # Errors
 /// [`KeepError`]: what is damaged is not used in part.
