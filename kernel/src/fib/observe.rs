@@ -203,6 +203,10 @@ impl Fib {
         if before.as_ref() == Some(&object) {
             return;
         }
+        // A next hop that nobody wants may have waited for this group to let go of it.
+        if let Some(NexthopObject::Group(members)) = before.as_ref() {
+            self.dirty.garbage.extend(members);
+        }
         if let Some(hop) = self.hop_by_id.get(&id).cloned() {
             self.mark_groups_of(&hop);
             self.undone(Subject::Hop(hop), now);
