@@ -138,7 +138,9 @@ impl Fib {
     fn move_to(&mut self, set: NextHops, family: Family, prefixes: impl Iterator<Item = IpNet>) {
         let existing = self.by_set.get(&(family, set.clone())).and_then(|ids| ids.first().copied());
         let Some(group) = existing.or_else(|| self.new_group(family, set)) else { return };
-        if self.dirty.idle_groups.remove(&group) {
+        self.dirty.idle_groups.remove(&group);
+        if self.routes.uses(group).wanted == 0 {
+            // Its deletion was to take them along, or was refused and waits to be tried again.
             self.delete_unwanted(group);
         }
         self.dirty.groups.insert(group);
