@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use crate::write::{Action, Key, Target};
+use crate::write::{Action, Key, Target, fields};
 
 /// Writes that run at once.
 pub(crate) const PARALLEL: usize = 32;
@@ -73,7 +73,7 @@ impl Queue {
             entry.wanted = writes.remove(key).filter(|action| {
                 let settled = entry.settled.as_ref();
                 !settled.is_some_and(|(digest_, version)| {
-                    *digest_ == digest(action) && Some(version.as_str()) == observed
+                    Some(version.as_str()) == observed && *digest_ == digest(action)
                 })
             });
             if entry.refused.is_some() && entry.wanted.as_ref().map(digest) != entry.refused {
@@ -195,6 +195,7 @@ fn digest(action: &Action) -> u64 {
     let mut hasher = DefaultHasher::new();
     match action {
         Action::Apply(fields) => fields.to_string().hash(&mut hasher),
+        Action::ApplySlice(slice) => fields(slice.as_ref()).to_string().hash(&mut hasher),
         Action::Delete(uid) => uid.hash(&mut hasher),
         Action::Clear => {}
     }

@@ -156,7 +156,7 @@ impl Reconciler {
                 let present = view.objects.endpoint_slices.get(&at.namespace, name);
                 if !present.is_some_and(|present| Arc::ptr_eq(present, slice)) {
                     let key = Key::new(Target::EndpointSlice, &at.namespace, name);
-                    outcome.writes.insert(key, Action::Apply(fields(slice.as_ref())));
+                    outcome.writes.insert(key, Action::ApplySlice(slice.clone()));
                     unfinished.insert(at.namespace.clone());
                 }
             }

@@ -1,5 +1,7 @@
 //! One write to the API server.
 
+use std::sync::Arc;
+
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Error};
 use l34_crds::apps::DaemonSet;
@@ -95,6 +97,9 @@ impl std::fmt::Display for Key {
 pub(crate) enum Action {
     /// Server-side apply of these fields: `metadata` and `spec` of an object, or `status`.
     Apply(Value),
+    /// The same of an EndpointSlice. There can be thousands to write, planned again and again until they are written:
+    /// only then they are made into JSON.
+    ApplySlice(Arc<EndpointSlice>),
     /// Deletion of the object with this UID, and of no other that has taken its name since.
     Delete(Option<String>),
     /// Removal of a status of which nobody else writes a part. An apply of nothing would leave a null in its place,
@@ -109,27 +114,8 @@ pub(crate) type Written = Result<Option<String>, Error>;
 pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Written {
     let api = key.api(client);
     match action {
-        Action::Apply(fields) => {
-            let resource = key.target.resource();
-            let mut object = json!({"apiVersion": resource.api_version, "kind": resource.kind});
-            if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
-                object.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
-            }
-            object["metadata"]["name"] = key.name.clone().into();
-            let params = PatchParams::apply(key.target.field_manager()).force();
-            let patch = Patch::Apply(&object);
-            let applied = if key.target.is_status() {
-                api.patch_status(&key.name, &params, &patch).await?
-            } else {
-                api.patch(&key.name, &params, &patch).await?
-            };
-            Ok(applied.metadata.resource_version)
-        }
-        Action::Clear => {
-            let patch = Patch::Merge(json!({"status": null}));
-            let cleared = api.patch_status(&key.name, &PatchParams::default(), &patch).await?;
-            Ok(cleared.metadata.resource_version)
-        }
+        Action::Apply(fields) => apply(&api, key, fields).await,
+        Action::ApplySlice(slice) => apply(&api, key, &fields(slice.as_ref())).await,
         Action::Delete(uid) => {
             let preconditions = Preconditions { uid: uid.clone(), resource_version: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
@@ -139,6 +125,11 @@ pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Writte
                 Err(Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(None),
                 Err(error) => Err(error),
             }
+        }
+        Action::Clear => {
+            let patch = Patch::Merge(json!({"status": null}));
+            let cleared = api.patch_status(&key.name, &PatchParams::default(), &patch).await?;
+            Ok(cleared.metadata.resource_version)
         }
     }
 }
@@ -150,6 +141,23 @@ pub(crate) fn is_refusal(error: &Error) -> bool {
     const OTHER_SHAPE: &str = "failed to create typed patch object";
     let Error::Api(status) = error else { return false };
     status.message.starts_with(OTHER_SHAPE) || status.code == 422 && status.message.contains(" is invalid: ")
+}
+
+async fn apply(api: &Api<DynamicObject>, key: &Key, fields: &Value) -> Written {
+    let resource = key.target.resource();
+    let mut object = json!({"apiVersion": resource.api_version, "kind": resource.kind});
+    if let (Value::Object(object), Value::Object(fields)) = (&mut object, fields) {
+        object.extend(fields.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    object["metadata"]["name"] = key.name.clone().into();
+    let params = PatchParams::apply(key.target.field_manager()).force();
+    let patch = Patch::Apply(&object);
+    let applied = if key.target.is_status() {
+        api.patch_status(&key.name, &params, &patch).await?
+    } else {
+        api.patch(&key.name, &params, &patch).await?
+    };
+    Ok(applied.metadata.resource_version)
 }
 
 /// An error of the API server in words.

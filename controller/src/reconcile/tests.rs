@@ -74,7 +74,9 @@ impl World {
         for (key, action) in outcome.writes {
             let object = ObjectRef::new(Kind::EndpointSlice, &key.namespace, &key.name);
             match (key.target, action) {
-                (Target::EndpointSlice, Action::Apply(fields)) => self.put(Kind::EndpointSlice, fields),
+                (Target::EndpointSlice, Action::ApplySlice(slice)) => {
+                    self.view.objects.insert(Object::EndpointSlice(slice));
+                }
                 (Target::EndpointSlice, Action::Delete(_)) => _ = self.view.objects.remove(&object),
                 (Target::GatewayStatus, Action::Apply(fields)) => {
                     let at = self.view.objects.gateways.get(&key.namespace, &key.name).unwrap();
