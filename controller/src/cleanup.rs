@@ -15,13 +15,14 @@ use l34_crds::rbac::RoleBinding;
 use l34_crds::{GatewayRouter, Resource, RouterState, names};
 use l34_plan::gateway::cleared;
 use l34_plan::gateway_class;
+use l34_source::cluster::in_words;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{info, warn};
 
 use crate::cli;
 use crate::leader::{Candidate, SILENCE};
-use crate::write::{Action, Key, Target, in_words, write};
+use crate::write::{Action, Key, Target, write};
 
 /// Removes everything, and tries again what does not go at once.
 pub(crate) fn cleanup(args: &cli::Cleanup) -> Result<()> {

@@ -12,9 +12,10 @@ use l34_crds::events::Event;
 use l34_plan::daemonset;
 use l34_plan::networks::attached;
 use l34_plan::snapshot::{NamespacedName, Objects};
+use l34_source::cluster::in_words;
 use tracing::warn;
 
-use crate::write::{Action, Key, Target, Written, in_words};
+use crate::write::{Action, Key, Target, Written};
 
 /// What was found, by Gateway.
 #[derive(Clone, Debug, Default)]

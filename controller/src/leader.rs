@@ -12,10 +12,9 @@ use l34_crds::coordination::{Lease, LeaseSpec};
 use l34_crds::core::{MicroTime, ObjectMeta};
 use l34_crds::jiff::Timestamp;
 use l34_crds::names;
+use l34_source::cluster::in_words;
 use tokio::sync::watch;
 use tracing::{info, warn};
-
-use crate::write::in_words;
 
 /// The right to write, until a moment that is moved on as long as all goes well.
 #[derive(Clone, Debug)]

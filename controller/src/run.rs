@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use kube::Client;
 use l34_crds::core::Time;
 use l34_crds::jiff::Timestamp;
-use l34_source::cluster::{self, Cluster, Options, View};
+use l34_source::cluster::{self, Cluster, Options, View, in_words};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
@@ -22,7 +22,7 @@ use crate::reconcile::{Outcome, Reconciler, version_of};
 use crate::report::Report;
 use crate::tell::Teller;
 use crate::watches;
-use crate::write::{Action, Key, Written, in_words, is_refusal, write};
+use crate::write::{Action, Key, Written, is_refusal, write};
 
 /// Runs the controller to its end.
 pub(crate) fn run(args: &cli::Run) -> Result<()> {
@@ -196,7 +196,7 @@ impl Controller {
             self.cluster.watch(watches::pods(namespace));
         }
         for namespace in self.watched.difference(&namespaces) {
-            self.cluster.unwatch(watches::pods(namespace).name());
+            self.cluster.unwatch(&watches::name_of_pods(namespace));
         }
         self.watched = namespaces;
     }

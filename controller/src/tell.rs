@@ -8,9 +8,8 @@ use l34_crds::core::{ObjectMeta, ObjectReference};
 use l34_crds::{Kind, names};
 use l34_plan::gateway::EventDraft;
 use l34_plan::snapshot::{ObjectRef, Objects};
+use l34_source::cluster::in_words;
 use tracing::warn;
-
-use crate::write::in_words;
 
 /// Remembers what was told.
 pub(crate) struct Teller {

@@ -44,6 +44,11 @@ pub(crate) fn pods(namespace: &str) -> Watch {
     Watch::of::<Pod>(Scope::namespace(namespace))
 }
 
+/// The name of that watch.
+pub(crate) fn name_of_pods(namespace: &str) -> String {
+    Watch::name_of::<Pod>(Some(namespace))
+}
+
 /// Whether the objects of that kind, by its plural, are all known.
 pub(crate) fn is_listed(view: &View, plural: &str) -> bool {
     let is_of_kind = |name: &&String| name.split(" in ").next() == Some(plural);
@@ -52,5 +57,5 @@ pub(crate) fn is_listed(view: &View, plural: &str) -> bool {
 
 /// Whether the Pods of a namespace are all known.
 pub(crate) fn knows_pods(view: &View, namespace: &str) -> bool {
-    view.listed.contains(pods(namespace).name())
+    view.listed.contains(&name_of_pods(namespace))
 }

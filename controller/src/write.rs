@@ -160,23 +160,6 @@ async fn apply(api: &Api<DynamicObject>, key: &Key, fields: &Value) -> Written {
     Ok(applied.metadata.resource_version)
 }
 
-/// An error of the API server in words.
-pub(crate) fn in_words(error: &Error) -> String {
-    match error {
-        Error::Api(status) => format!("{} ({} {})", status.message, status.code, status.reason),
-        error => {
-            use std::error::Error as _;
-            let mut words = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                words = format!("{words}: {error}");
-                cause = error.source();
-            }
-            words
-        }
-    }
-}
-
 /// The object as it is applied: what the API server fills in is left out.
 pub(crate) fn fields<T: serde::Serialize>(object: &T) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();

@@ -12,6 +12,7 @@ mod kinds;
 mod owner;
 mod secrets;
 mod watch;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -25,6 +26,7 @@ pub use keep::{KeepError, read, write};
 pub use kinds::Watched;
 pub use owner::Cluster;
 pub use watch::{Scope, Watch};
+pub use words::in_words;
 
 /// Everything that the API server has told.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
 //! What the cluster can do.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,7 +8,7 @@ use kube::core::Request;
 use kube::{Api, Client, Error};
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::names;
-use l34_source::cluster::{self, ConnectError};
+use l34_source::cluster::{self, ConnectError, in_words};
 use serde_json::Value;
 
 use super::finding::Finding;
@@ -178,20 +177,6 @@ fn absent(what: &str, error: &Error, otherwise: &str) -> Finding {
         }
         error => Finding::unknown(format!("{what}: {}", in_words(error))),
     }
-}
-
-/// The error with its causes.
-fn in_words(error: &Error) -> String {
-    if let Error::Api(status) = error {
-        return status.message.clone();
-    }
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    words
 }
 
 const USER_AGENT: &str = concat!("l34-router/", env!("CARGO_PKG_VERSION"), " (check)");

@@ -1,7 +1,6 @@
 //! One watch: a list, then what changes, for ever.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::kinds::Watched;
+use super::words::{said, with_causes};
 
 /// Where to look for objects of a kind.
 #[derive(Clone, Debug, Default)]
@@ -55,13 +55,17 @@ pub struct Watch {
 type Begin = Box<dyn FnOnce(Client, &mut Objects, &mut Made, mpsc::Sender<News>) -> Running + Send>;
 
 impl Watch {
-    /// A watch of the objects of a kind in `scope`. Its name is the plural of the kind, with the namespace if there is
-    /// one: `pods in default`.
+    /// The name of a watch: the plural of the kind, with the namespace if there is one, as `pods in default`.
+    pub fn name_of<K: Watched>(namespace: Option<&str>) -> String {
+        match namespace {
+            Some(namespace) => format!("{} in {namespace}", K::plural(&())),
+            None => K::plural(&()).into_owned(),
+        }
+    }
+
+    /// A watch of the objects of a kind in `scope`.
     pub fn of<K: Watched>(scope: Scope) -> Self {
-        let name: Arc<str> = match &scope.namespace {
-            Some(namespace) => format!("{} in {namespace}", K::plural(&())).into(),
-            None => K::plural(&()).into(),
-        };
+        let name: Arc<str> = Self::name_of::<K>(scope.namespace.as_deref()).into();
         let begin: Begin = {
             let name = name.clone();
             Box::new(move |client, objects, made, to| {
@@ -86,11 +90,6 @@ impl Watch {
             })
         };
         Self { name, begin }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Begins. What stands in the tables is taken as known by this watch.
@@ -232,28 +231,17 @@ fn gone<K: Watched>((namespace, name): (String, String)) -> What {
     }))
 }
 
-/// What the server has to say or, where it does not answer, the error with all of its causes; nothing twice.
+/// What the server says or, where it does not answer, the error with all of its causes.
 fn in_words(error: &watcher::Error) -> String {
     use kube::Error::Api as Said;
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
-    if let WatchError(status)
-    | InitialListFailed(Said(status))
-    | WatchStartFailed(Said(status))
-    | WatchFailed(Said(status)) = error
-    {
-        return format!("{} ({} {})", status.message, status.code, status.reason);
-    }
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !words.contains(&text) {
-            words = format!("{words}: {text}");
+    match error {
+        WatchError(status) => said(status),
+        InitialListFailed(Said(status)) | WatchStartFailed(Said(status)) | WatchFailed(Said(status)) => {
+            said(status)
         }
-        cause = error.source();
+        error => with_causes(error),
     }
-    // What an API server that is ended looks like; rustls makes an essay of it.
-    if words.contains("close_notify") { "the API server has closed the connection".to_owned() } else { words }
 }
 
 /// How long to wait after one more failure: doubled each time, from half a second to fifteen, less a random part, so
