@@ -261,3 +261,41 @@ impl Patience {
 
 const LEAST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use l34_crds::core::Service;
+
+    use super::*;
+
+    fn service(version: &str) -> Service {
+        let metadata = ObjectMeta {
+            namespace: Some("ns".to_owned()),
+            name: Some("a".to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        Service { metadata, ..Service::default() }
+    }
+
+    #[test]
+    fn what_a_list_brings_again_stays_the_same_allocation() {
+        let (mut objects, mut made) = (Objects::default(), Made::default());
+        let mut told = |version| {
+            let (_, What::Changed(change)) = put(service(version)) else { panic!("no change") };
+            change(&mut objects, &mut made);
+            objects.services.get("ns", "a").cloned().unwrap()
+        };
+        let first = told("1");
+        assert!(Arc::ptr_eq(&first, &told("1")));
+        assert!(!Arc::ptr_eq(&first, &told("2")));
+    }
+
+    #[test]
+    fn pauses_grow_to_fifteen_seconds() {
+        let mut patience = Patience::default();
+        let pauses: Vec<Duration> = (0..40).map(|_| patience.next()).collect();
+        assert!(pauses[0] <= LEAST && pauses.iter().all(|pause| *pause <= MOST), "{pauses:?}");
+        assert!(pauses[39] >= MOST / 2, "{pauses:?}");
+    }
+}
