@@ -17,8 +17,10 @@ pub(crate) const PARALLEL: usize = 32;
 pub(crate) struct Queue {
     entries: BTreeMap<Key, Entry>,
     running: usize,
-    /// When the next status of a GatewayRouter may be written, of whichever.
+    /// When the next status of a GatewayRouter may be written, of whichever; not while one is being written. So they stay
+    /// apart at the server too, however slow it is.
     next_router_status: Option<Instant>,
+    router_status_runs: bool,
 }
 
 #[derive(Debug, Default)]
@@ -94,16 +96,17 @@ impl Queue {
             return None;
         }
         let hold = self.next_router_status;
+        let runs = self.router_status_runs;
         let may_begin = |(key, entry): &(&Key, &mut Entry)| {
-            entry.waits() && entry.not_before(key, hold).is_none_or(|at| at <= now)
+            entry.waits()
+                && entry.not_before(key, hold).is_none_or(|at| at <= now)
+                && !(runs && key.target == Target::GatewayRouterStatus)
         };
         let (key, entry) = self.entries.iter_mut().find(may_begin)?;
         let action = entry.wanted.take()?;
         entry.running = true;
         self.running += 1;
-        if key.target == Target::GatewayRouterStatus {
-            self.next_router_status = Some(now + ROUTER_STATUS_SPACING);
-        }
+        self.router_status_runs |= key.target == Target::GatewayRouterStatus;
         Some((key.clone(), action))
     }
 
@@ -116,6 +119,10 @@ impl Queue {
         now: Instant,
     ) {
         self.running = self.running.saturating_sub(1);
+        if key.target == Target::GatewayRouterStatus {
+            self.router_status_runs = false;
+            self.next_router_status = Some(now + ROUTER_STATUS_SPACING);
+        }
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.running = false;
         match result {

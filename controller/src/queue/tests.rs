@@ -136,6 +136,20 @@ fn a_router_status_is_written_every_five_seconds_and_five_of_them_a_second() {
 }
 
 #[test]
+fn router_statuses_stay_apart_at_a_slow_server_too() {
+    let (first, second) = (key(Target::GatewayRouterStatus, "a"), key(Target::GatewayRouterStatus, "b"));
+    let mut world = World::new();
+    world.want(&[(&first, apply(1)), (&second, apply(1))]);
+    assert!(world.next().is_some());
+    world.now += Duration::from_secs(3);
+    assert_eq!(world.next(), None, "the first is not answered yet");
+    world.queue.done(&first, &apply(1), Ok(Some("1")), world.now);
+    assert_eq!(world.next(), None);
+    world.now += ROUTER_STATUS_SPACING;
+    assert_eq!(world.next(), Some((second, apply(1))));
+}
+
+#[test]
 fn what_is_over_leaves_nothing_behind() {
     let slice = key(Target::EndpointSlice, "a");
     let mut world = World::new();
