@@ -10,15 +10,17 @@ use ipnet::IpNet;
 use l34_bfd::SessionKey;
 use l34_bgp::config::{Config, Originate, PeerKey};
 use l34_bgp::driver::ForwardingChange;
+use l34_bgp::net::{Family, FamilySet};
 use l34_crds::Kind;
 use l34_plan::Problem;
+use l34_plan::fib::Route;
 use l34_plan::router::{self, Intent, Me, StaticIntent, View};
 use l34_plan::snapshot::{NamespacedName, Objects};
 use l34_source::{Places, Snapshot};
 use tracing::{info, warn};
 
 use crate::bfd_link::{PathNews, PathWatch};
-use crate::bgp_link::News;
+use crate::bgp_link::{News, Session};
 use crate::fib::{Fib, FibChange};
 use crate::history::History;
 use crate::kernel_link::KernelLink;
@@ -27,6 +29,7 @@ use crate::readiness::Readiness;
 use crate::reporter::Reporter;
 use crate::source::Known;
 use crate::translate::{self, Interfaces};
+use crate::way_back::WayBack;
 
 mod telling;
 
@@ -74,8 +77,9 @@ pub(crate) struct App {
     pub(crate) intent: Option<Intent>,
     pub(crate) interfaces: Interfaces,
     pub(crate) fib: Fib,
-    /// VIPs that are originated.
+    /// VIPs that are originated, as soon as there is a way back for their family.
     pub(crate) announced: BTreeSet<IpAddr>,
+    pub(crate) way_back: WayBack,
     objects: Option<Objects>,
     seen: BTreeSet<Arc<str>>,
     bfd_up: BTreeSet<SessionKey>,
@@ -104,7 +108,14 @@ struct Retired {
 }
 
 impl App {
-    pub(crate) fn new(identity: Identity, parts: Parts, router_id: Option<Ipv4Addr>, converged: bool) -> App {
+    /// `found`: families of which an earlier router has left routes in the kernel.
+    pub(crate) fn new(
+        identity: Identity,
+        parts: Parts,
+        router_id: Option<Ipv4Addr>,
+        found: FamilySet,
+    ) -> App {
+        let way_back = WayBack::new(parts.kernel.writes(), found);
         App {
             identity,
             parts,
@@ -123,7 +134,8 @@ impl App {
             originate: Arc::default(),
             config: Config::default(),
             bfd_config: Vec::new(),
-            converged,
+            converged: found.is_empty(),
+            way_back,
             api: None,
             planned_at: None,
             draining: false,
@@ -181,20 +193,30 @@ impl App {
     }
 
     /// The speaker reports something.
-    pub(crate) fn speaker_news(&mut self, news: News) {
+    pub(crate) fn speaker_news(&mut self, news: News) -> Option<Config> {
         for event in &news.events {
             self.history.note(event);
             self.tell_session(event);
         }
-        for PeerKey { address, interface, .. } in news.up {
-            if let Some(interface) = interface {
-                self.set_lost(&SessionKey { remote: address, interface }, false);
+        let (written, _) = self.parts.kernel.progress();
+        for (peer, became) in news.sessions {
+            self.way_back.session(&peer, became, written, Instant::now());
+            if let (Session::Up | Session::Complete, Some(interface)) = (became, peer.interface) {
+                self.set_lost(&SessionKey { remote: peer.address, interface }, false);
             }
         }
         if news.converged {
             self.converged = true;
+            self.way_back.converged();
             self.parts.kernel.converged();
         }
+        self.look_for_the_way_back()
+    }
+
+    /// The kernel has carried something out, or time has passed.
+    pub(crate) fn look_for_the_way_back(&mut self) -> Option<Config> {
+        let (_, carried_out) = self.parts.kernel.progress();
+        if self.way_back.look(carried_out, Instant::now()) { self.reconfigure() } else { None }
     }
 
     /// The speaker has learned or lost routes.
@@ -254,12 +276,14 @@ impl App {
     fn reconfigure(&mut self) -> Option<Config> {
         let intent = self.intent.as_ref()?;
         self.announced = self.parts.plane.ready(translate::announced(intent));
+        let open = self.way_back.open();
+        let originated = self.announced.iter().copied().filter(|vip| open.contains(translate::family(vip)));
         let config = translate::speaker(
             intent,
             &self.interfaces,
             &self.bfd_up,
             self.router_id,
-            &self.announced,
+            originated,
             &mut self.originate,
         );
         (config != self.config).then(|| {
@@ -304,8 +328,16 @@ impl App {
     }
 
     fn write_kernel(&mut self, changes: Vec<FibChange>) {
-        if !changes.is_empty() {
-            self.parts.kernel.update(changes);
+        if changes.is_empty() {
+            return;
+        }
+        let defaults = changes.iter().filter(|(prefix, _)| prefix.prefix_len() == 0);
+        let usable = |route: &Option<Route>| route.as_ref().is_some_and(|route| !route.next_hops.is_empty());
+        let defaults: Vec<_> = defaults.map(|(prefix, route)| (Family::of(prefix), usable(route))).collect();
+        self.parts.kernel.update(changes);
+        let (written, _) = self.parts.kernel.progress();
+        for (family, there) in defaults {
+            self.way_back.default_route(family, there, written);
         }
     }
 

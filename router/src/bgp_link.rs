@@ -1,7 +1,7 @@
 //! What the speaker tells, between its thread and the main loop: an outbox that cannot overflow. What must not be missed
 //! is kept as such; of the rest, which `explain` shows, the latest.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use l34_bgp::config::PeerKey;
@@ -22,12 +22,23 @@ pub(crate) struct SpeakerWatch {
 /// What the main loop has not heard yet.
 #[derive(Debug, Default)]
 pub(crate) struct News {
-    /// Peers whose session came up.
-    pub(crate) up: BTreeSet<PeerKey>,
+    /// What became of sessions, last.
+    pub(crate) sessions: BTreeMap<PeerKey, Session>,
     /// Routes are complete: every peer has sent its own since the start.
     pub(crate) converged: bool,
     /// The last events, oldest first.
     pub(crate) events: VecDeque<Event>,
+}
+
+/// What became of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// It came up.
+    Up,
+    /// It is up, and the peer has sent all its routes (End-of-RIB).
+    Complete,
+    /// It is over.
+    Down,
 }
 
 impl SpeakerWatch {
@@ -36,7 +47,9 @@ impl SpeakerWatch {
         log(&event);
         let mut outbox = self.lock();
         match (event.kind, &event.peer) {
-            (EventKind::Up, Some(peer)) => drop(outbox.up.insert(peer.clone())),
+            (EventKind::Up, Some(peer)) => outbox.session(peer, Session::Up),
+            (EventKind::EndOfRib, Some(peer)) => outbox.session(peer, Session::Complete),
+            (EventKind::Down, Some(peer)) => outbox.session(peer, Session::Down),
             (EventKind::Converged, _) => outbox.converged = true,
             _ => {}
         }
@@ -62,6 +75,12 @@ impl SpeakerWatch {
 
     fn lock(&self) -> MutexGuard<'_, News> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl News {
+    fn session(&mut self, peer: &PeerKey, became: Session) {
+        self.sessions.insert(peer.clone(), became);
     }
 }
 
@@ -100,7 +119,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let news = runtime.block_on(watch.news());
         assert!(news.converged);
-        assert_eq!(news.up.iter().map(|peer| peer.local_port).collect::<Vec<_>>(), [179]);
+        let sessions: Vec<_> = news.sessions.iter().map(|(peer, became)| (peer.local_port, *became)).collect();
+        assert_eq!(sessions, [(179, Session::Up)]);
         assert_eq!(news.events.len(), EVENTS);
         assert_eq!(news.events.back().map(|event| event.text.as_str()), Some("5000"), "the latest are kept");
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{App, Shared};
 use crate::text::age;
 use crate::translate;
-use crate::views::Live;
+use crate::views::{Live, NO_WAY_BACK};
 
 /// An explanation.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,9 +61,12 @@ fn vip_lines(app: &App, vip: IpAddr, live: &Live, holders: &[l34_bgp::config::Pe
         });
     }
     if app.announced.contains(&vip) {
+        let open = app.way_back.open().contains(translate::family(&vip));
         for (key, peer) in &live.bgp {
             let line = if holders.contains(key) {
                 "has it".to_owned()
+            } else if peer.state == State::Established && !open {
+                format!("does not have it: {NO_WAY_BACK}")
             } else if peer.state == State::Established {
                 "does not get it: the session does not carry its family".to_owned()
             } else {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use l34_bgp::driver::ForwardingChange;
+use l34_bgp::net::Family;
 use l34_plan::fib::{Ground, LearnedNextHop, OnLink, Route};
 use l34_plan::router::StaticIntent;
 
@@ -75,6 +76,16 @@ impl Fib {
         ground
             .route(prefix, learned)
             .filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
+    }
+
+    /// Whether any prefix of the family is learned.
+    pub(crate) fn has_learned(&self, family: Family) -> bool {
+        // Those of IPv4 come first.
+        let at_the_end = match family {
+            Family::Ipv4Unicast => self.learned.keys().next(),
+            Family::Ipv6Unicast => self.learned.keys().next_back(),
+        };
+        at_the_end.is_some_and(|prefix| Family::of(prefix) == family)
     }
 
     /// Why a static router is left out of its default route.

@@ -1,7 +1,7 @@
 //! The kernel's routes as the rest of the router sees them, with or without leave to change them.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -24,13 +24,17 @@ pub(crate) struct KernelLink {
     handle: Handle,
     /// Whether routes and rules are written.
     writes: bool,
-    report: Arc<Mutex<Option<Report>>>,
+    /// The last of our writes, in the kernel thread's count.
+    written: Cell<u64>,
+    report: watch::Receiver<Option<Report>>,
 }
 
 /// What was found and started.
 pub(crate) struct Started {
     pub(crate) link: KernelLink,
     pub(crate) interfaces: watch::Receiver<Interfaces>,
+    /// What the kernel says of routes and rules; changes with each report.
+    pub(crate) reports: watch::Receiver<Option<Report>>,
     /// Families for which an earlier router of this namespace left routes: it crashed, and this one resumes.
     pub(crate) found: FamilySet,
 }
@@ -41,15 +45,13 @@ pub(crate) struct Started {
 /// No permission, or a kernel that cannot do it.
 pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
     let (interfaces, interfaces_seen) = watch::channel(Interfaces::default());
-    let report: Arc<Mutex<Option<Report>>> = Arc::default();
-    let latest = report.clone();
+    let (latest, reports) = watch::channel(None);
     let options = l34_kernel::Options { hold_stale: true, watch_only: fib == Fib::None };
     let handle = l34_kernel::spawn(
         options,
         move |report| {
-            let mut latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
-            log_news(latest.as_ref(), &report);
-            *latest = Some(report);
+            log_news(latest.borrow().as_ref(), &report);
+            latest.send_replace(Some(report));
         },
         move |links| {
             interfaces.send_replace(links);
@@ -57,8 +59,8 @@ pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
     )?;
     let writes = fib == Fib::Kernel;
     let found = if writes { left_over(&handle) } else { FamilySet::EMPTY };
-    let link = KernelLink { handle, writes, report };
-    Ok(Started { link, interfaces: interfaces_seen, found })
+    let link = KernelLink { handle, writes, written: Cell::default(), report: reports.clone() };
+    Ok(Started { link, interfaces: interfaces_seen, reports, found })
 }
 
 fn left_over(handle: &Handle) -> FamilySet {
@@ -77,6 +79,11 @@ fn log_news(old: Option<&Report>, new: &Report) {
 }
 
 impl KernelLink {
+    /// Whether routes and rules are written.
+    pub(crate) fn writes(&self) -> bool {
+        self.writes
+    }
+
     /// Begins with the rules and no route wanted; those of an earlier router stay until [`KernelLink::converged`].
     pub(crate) fn begin(&self) {
         if self.writes {
@@ -102,7 +109,13 @@ impl KernelLink {
             last = Some((hops, shared.clone()));
             (prefix, (!shared.is_empty()).then_some(shared))
         });
-        self.handle.update(changes.collect());
+        self.written.set(self.handle.update(changes.collect()));
+    }
+
+    /// The last write of routes, and up to which one the kernel has carried them out.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        let carried_out = self.report.borrow().as_ref().map_or(0, |report| report.generation);
+        (self.written.get(), carried_out)
     }
 
     /// Says which next hops do not answer, ahead of the routes that will follow from it.
@@ -137,12 +150,12 @@ impl KernelLink {
 
     /// What it said last; nothing where routes are not written.
     pub(crate) fn report(&self) -> Option<Report> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|_| self.writes)
+        self.report.borrow().clone().filter(|_| self.writes)
     }
 
     /// What keeps the kernel from being as wanted.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = self.report.borrow();
         let problems = report.iter().flat_map(|report| &report.problems);
         problems.map(|problem| format!("{}: {}", problem.subject, problem.words)).collect()
     }

@@ -25,6 +25,7 @@ mod source;
 mod text;
 mod translate;
 mod views;
+mod way_back;
 
 use std::process::ExitCode;
 

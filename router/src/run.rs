@@ -47,6 +47,7 @@ pub(crate) fn run(args: &cli::Run) -> Result<ExitCode> {
 struct Inlets {
     source: Source,
     interfaces: watch::Receiver<Interfaces>,
+    reports: watch::Receiver<Option<l34_kernel::Report>>,
     plane_status: watch::Receiver<Arc<Status>>,
     routes: mpsc::Receiver<Vec<ForwardingChange>>,
     speaker: Arc<SpeakerWatch>,
@@ -68,7 +69,7 @@ async fn play(args: &cli::Run) -> Result<()> {
         (given, _) => l34_http::listen(given).await?,
     };
 
-    let Started { link: kernel, interfaces, found } = kernel_link::start(args.fib)?;
+    let Started { link: kernel, interfaces, reports, found } = kernel_link::start(args.fib)?;
     let restarted = (!found.is_empty()).then_some(found);
     if restarted.is_some() {
         info!("routes of an earlier router are here: resuming with graceful restart");
@@ -124,20 +125,20 @@ async fn play(args: &cli::Run) -> Result<()> {
         }
         (Origin::Folder(_), _) => None,
     };
-    let reports = reporter.is_some();
+    let tells = reporter.is_some();
     let parts = Parts { bgp, bfd, paths: paths.clone(), kernel, plane, reporter };
-    let app = App::new(identity, parts, args.router_id, restarted.is_none());
+    let app = App::new(identity, parts, args.router_id, found);
     let app: Shared = Rc::new(RefCell::new(app));
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let probed = app.clone();
     l34_http::serve(listeners, move |path| probes::answer(probed.clone(), path));
-    if reports {
+    if tells {
         tokio::task::spawn_local(report(app.clone()));
     }
     let source = Source::start(origin, args)?;
 
     let mut inlets =
-        Inlets { source, interfaces, plane_status, routes, speaker, paths, term, interrupt, hangup };
+        Inlets { source, interfaces, reports, plane_status, routes, speaker, paths, term, interrupt, hangup };
     flow(&app, &mut inlets, writes_kernel).await;
     let Inlets { source, mut term, mut interrupt, .. } = inlets;
     // What changes from now on changes nothing any more.
@@ -177,13 +178,8 @@ async fn flow(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) {
 
 /// Waits for one thing to happen and does what follows from it.
 async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<ControlFlow<()>, Stopped> {
-    let departure = app.borrow().parts.plane.next_departure();
-    let departed = async {
-        match departure {
-            Some(at) => tokio::time::sleep_until(at.into()).await,
-            None => std::future::pending().await,
-        }
-    };
+    let departed = reached(app.borrow().parts.plane.next_departure());
+    let waited = reached(app.borrow().way_back.next_look());
     let bgp = app.borrow().parts.bgp.clone();
     let config: Option<Config> = tokio::select! {
         biased;
@@ -211,6 +207,11 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
             inlets.plane_status.mark_unchanged();
             app.borrow_mut().plane_changed()
         }
+        Ok(()) = inlets.reports.changed() => {
+            inlets.reports.mark_unchanged();
+            app.borrow_mut().look_for_the_way_back()
+        }
+        () = waited => app.borrow_mut().look_for_the_way_back(),
         () = departed => {
             app.borrow_mut().parts.plane.let_go(Instant::now());
             None
@@ -222,9 +223,9 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
                 let Ok(changes) = inlets.routes.try_recv() else { break };
                 app.borrow_mut().routes_changed(changes);
             }
-            app.borrow_mut().speaker_news(news);
+            let config = app.borrow_mut().speaker_news(news);
             tokio::task::yield_now().await;
-            None
+            config
         }
         Some(changes) = inlets.routes.recv() => {
             app.borrow_mut().routes_changed(changes);
@@ -236,6 +237,13 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
         bgp.configure(config).await?;
     }
     Ok(ControlFlow::Continue(()))
+}
+
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn log_bfd(key: &SessionKey, news: &PathNews) {

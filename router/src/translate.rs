@@ -28,14 +28,11 @@ pub(crate) fn speaker(
     interfaces: &Interfaces,
     bfd_up: &BTreeSet<SessionKey>,
     router_id: Option<Ipv4Addr>,
-    announced: &BTreeSet<IpAddr>,
+    originated: impl Iterator<Item = IpAddr> + Clone,
     originate: &mut Arc<BTreeMap<IpNet, Originate>>,
 ) -> Config {
-    let same =
-        originate.len() == announced.len() && originate.keys().map(IpNet::addr).eq(announced.iter().copied());
-    if !same {
-        *originate =
-            Arc::new(announced.iter().map(|vip| (IpNet::from(*vip), Originate::default())).collect());
+    if !originate.keys().map(IpNet::addr).eq(originated.clone()) {
+        *originate = Arc::new(originated.map(|vip| (IpNet::from(vip), Originate::default())).collect());
     }
     Config {
         router_id,
@@ -45,13 +42,17 @@ pub(crate) fn speaker(
     }
 }
 
+/// The family of an address; a peer carries that of its own.
+pub(crate) fn family(address: &IpAddr) -> Family {
+    if address.is_ipv6() { Family::Ipv6Unicast } else { Family::Ipv4Unicast }
+}
+
 /// The speaker's name of a peer.
 pub(crate) fn key(peer: &PeerIntent) -> PeerKey {
     PeerKey { address: peer.address, interface: Some(peer.interface.clone()), local_port: peer.local_port }
 }
 
 fn config(peer: &PeerIntent, interfaces: &Interfaces, bfd_up: &BTreeSet<SessionKey>) -> PeerConfig {
-    let family = if peer.address.is_ipv6() { Family::Ipv6Unicast } else { Family::Ipv4Unicast };
     // The plan keeps a peer with an unusable key blocked; should one get here, it stays down as well.
     let (md5, blocked) = match peer.md5.as_ref().map(|key| Md5Key::new(key.bytes())).transpose() {
         Ok(md5) => (md5, None),
@@ -66,7 +67,7 @@ fn config(peer: &PeerIntent, interfaces: &Interfaces, bfd_up: &BTreeSet<SessionK
         name: peer.router.to_string(),
         remote_port: peer.remote_port,
         hold_time_s: u16::try_from(peer.hold_time.as_secs()).unwrap_or(u16::MAX),
-        families: [family].into_iter().collect(),
+        families: [family(&peer.address)].into_iter().collect(),
         md5,
         blocked,
         on_link: Some(link.map_or_else(|| [].into(), on_link)),

@@ -23,6 +23,9 @@ use crate::translate;
 /// Why a VIP is not announced that is to be.
 pub(crate) const NOT_IN_PLACE: &str = "the data plane has not put it in place yet";
 
+/// Why peers that are up do not have a VIP yet.
+pub(crate) const NO_WAY_BACK: &str = "the routes of its peers are not in the kernel yet";
+
 /// `show peers`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -272,23 +275,19 @@ pub(crate) async fn vips(app: &Shared) -> Result<Vips> {
     let live = Live::ask(app).await?;
     let app = app.borrow();
     let Some(intent) = &app.intent else { return Ok(Vips { vips: Vec::new() }) };
-    let (v4, v6) = (live.established(Family::Ipv4Unicast), live.established(Family::Ipv6Unicast));
+    let (established, open) = (Family::ALL.map(|family| live.established(family)), app.way_back.open());
     let vips = intent.vips.iter().map(|(vip, wanted)| {
         let announced = app.announced.contains(vip);
+        let up = established[translate::family(vip).index()];
+        let waits = up > 0 && !open.contains(translate::family(vip));
         Vip {
             vip: *vip,
             services: wanted.services.iter().map(ToString::to_string).collect(),
             announced,
-            peers: if !announced {
-                0
-            } else if vip.is_ipv6() {
-                v6
-            } else {
-                v4
-            },
+            peers: if announced && !waits { up } else { 0 },
             reason: match &wanted.decision {
                 Decision::Announce if !announced => Some(NOT_IN_PLACE.into()),
-                Decision::Announce => None,
+                Decision::Announce => waits.then(|| NO_WAY_BACK.into()),
                 Decision::Withhold(why) => Some(why.to_string()),
             },
         }
@@ -403,7 +402,7 @@ pub(crate) fn problems(app: &Shared) -> Problems {
         message: problem.words.clone(),
         text: place.map_or_else(|| problem.to_string(), |place| format!("{place}: {problem}")),
     });
-    let of_kernel = app.parts.kernel.problems().into_iter().map(|text| ("kernel", text));
+    let of_kernel = app.kernel_problems().map(|text| ("kernel", text));
     let of_api = app.api_problems().map(|text| ("api", text));
     let of_parts = of_kernel.chain(of_api).map(|(source, text)| Problem {
         source: source.into(),

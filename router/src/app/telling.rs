@@ -45,7 +45,7 @@ impl App {
         let Some(reporter) = &self.parts.reporter else { return };
         let statics = self.intent.iter().flat_map(|intent| &intent.statics);
         let lost_statics = statics.filter_map(|route| Some((route, self.static_problem(route)?)));
-        let kernel = self.parts.kernel.problems().into_iter().map(|problem| format!("kernel: {problem}"));
+        let kernel = self.kernel_problems().map(|problem| format!("kernel: {problem}"));
         let plane = self.parts.plane.status().problem.clone().map(|problem| format!("nftables: {problem}"));
         let seen = report::Seen {
             gateway: &self.identity.gateway,
@@ -92,6 +92,15 @@ impl App {
         if let (Some(reporter), Some(router)) = (&self.parts.reporter, router) {
             reporter.event(Told { router: reporter::reference(router), warning, reason, note });
         }
+    }
+
+    /// What is amiss with routes.
+    pub(crate) fn kernel_problems(&self) -> impl Iterator<Item = String> + '_ {
+        let missing = self.way_back.missing().iter().filter(|family| !self.fib.has_learned(*family));
+        let missing = missing.map(|family| {
+            format!("{family}: no router has announced a route: what is sent from VIPs finds no way back")
+        });
+        self.parts.kernel.problems().into_iter().chain(missing)
     }
 
     /// Watches of the API server that fail, with the reason.

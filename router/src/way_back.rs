@@ -1,0 +1,173 @@
+//! Whether what leaves from a VIP finds a way. Peers turn traffic to us the moment they hear of a VIP; until their own
+//! routes are in the kernel, every answer would be lost. So nothing is originated in a family before.
+//!
+//! Once open, a family stays so while a session of it is up: whether to go on without an uplink is for its peers to say.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use l34_bgp::config::PeerKey;
+use l34_bgp::net::{Family, FamilySet};
+
+use crate::bgp_link::Session;
+use crate::translate;
+
+/// How long a peer is waited for that neither announces a default route nor says that it has sent all. (Bird 2.0 may sleep
+/// for 3 s before it sends what it has.)
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What is known of the way back, for each family.
+#[derive(Debug)]
+pub(crate) struct WayBack {
+    /// Routes are ours to write. Where they are not, there is nothing to wait for.
+    writes: bool,
+    /// Families of which an earlier router's routes are still in the kernel.
+    found: FamilySet,
+    families: [Side; 2],
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    /// Since which write, in the kernel's count, there is a default route.
+    default: Option<u64>,
+    sessions: BTreeMap<PeerKey, Standing>,
+    open: bool,
+}
+
+/// An Established session.
+#[derive(Debug)]
+enum Standing {
+    /// Since when its routes are awaited.
+    Awaited(Instant),
+    /// All its routes were written, the last by this write.
+    Complete(u64),
+}
+
+impl WayBack {
+    pub(crate) fn new(writes: bool, found: FamilySet) -> WayBack {
+        let mut way = WayBack { writes, found, families: Default::default() };
+        way.look(0, Instant::now());
+        way
+    }
+
+    /// A session has come up, has got all routes of its peer, or is over. `written`: the last write to the kernel.
+    pub(crate) fn session(&mut self, peer: &PeerKey, session: Session, written: u64, now: Instant) {
+        let sessions = &mut self.families[translate::family(&peer.address).index()].sessions;
+        match session {
+            Session::Up => drop(sessions.insert(peer.clone(), Standing::Awaited(now))),
+            Session::Complete => drop(sessions.insert(peer.clone(), Standing::Complete(written))),
+            Session::Down => drop(sessions.remove(peer)),
+        }
+    }
+
+    /// The family has a default route from this write on, or none any more.
+    pub(crate) fn default_route(&mut self, family: Family, there: bool, written: u64) {
+        let default = &mut self.families[family.index()].default;
+        *default = there.then(|| default.unwrap_or(written));
+    }
+
+    /// What an earlier router left is gone, or was announced anew.
+    pub(crate) fn converged(&mut self) {
+        self.found = FamilySet::EMPTY;
+    }
+
+    /// Looks again; true if a family was opened or closed. The kernel has carried out all writes up to `carried_out`.
+    pub(crate) fn look(&mut self, carried_out: u64, now: Instant) -> bool {
+        let before = self.open();
+        for family in Family::ALL {
+            let side = &mut self.families[family.index()];
+            let there = self.found.contains(family) || side.default.is_some_and(|write| write <= carried_out);
+            let complete = side.sessions.values().any(|standing| match standing {
+                Standing::Awaited(since) => now >= *since + PATIENCE,
+                Standing::Complete(write) => *write <= carried_out,
+            });
+            let stays = side.open && !side.sessions.is_empty();
+            side.open = !self.writes || there || complete || stays;
+        }
+        self.open() != before
+    }
+
+    /// Families in which VIPs may be originated.
+    pub(crate) fn open(&self) -> FamilySet {
+        Family::ALL.into_iter().filter(|family| self.families[family.index()].open).collect()
+    }
+
+    /// When patience ends for a peer that holds its family up.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        let closed = self.families.iter().filter(|side| !side.open);
+        let awaited = closed.flat_map(|side| side.sessions.values()).filter_map(|standing| match standing {
+            Standing::Awaited(since) => Some(*since + PATIENCE),
+            Standing::Complete(_) => None,
+        });
+        awaited.min()
+    }
+
+    /// Families without a default route although a session is up and its routes were waited for.
+    pub(crate) fn missing(&self) -> FamilySet {
+        let lacks = |side: &Side| side.open && side.default.is_none() && !side.sessions.is_empty();
+        let lacking = Family::ALL.into_iter().filter(|family| lacks(&self.families[family.index()]));
+        lacking.filter(|_| self.writes).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: Family = Family::Ipv4Unicast;
+
+    fn peer(address: &str) -> PeerKey {
+        PeerKey { address: address.parse().unwrap(), interface: Some("net1".into()), local_port: 179 }
+    }
+
+    fn opens(way: &mut WayBack, carried_out: u64, now: Instant) -> bool {
+        way.look(carried_out, now);
+        way.open().contains(V4)
+    }
+
+    #[test]
+    fn a_vip_waits_until_the_kernel_has_a_default_route_of_its_family() {
+        let (now, peer) = (Instant::now(), peer("169.254.100.150"));
+        let mut way = WayBack::new(true, FamilySet::EMPTY);
+        assert!(!opens(&mut way, 0, now), "nor is it there when the session comes up");
+        way.session(&peer, Session::Up, 0, now);
+        assert!(!opens(&mut way, 0, now));
+        way.default_route(Family::Ipv6Unicast, true, 1);
+        assert!(!opens(&mut way, 1, now), "another family is no way");
+        way.default_route(V4, true, 2);
+        assert!(!opens(&mut way, 1, now), "not in the kernel yet");
+        assert!(opens(&mut way, 2, now));
+        way.default_route(V4, false, 3);
+        assert!(opens(&mut way, 3, now), "stays while the session is up");
+        assert!(!way.missing().is_empty());
+        way.session(&peer, Session::Down, 3, now);
+        assert!(!opens(&mut way, 3, now), "and begins anew with the next one");
+    }
+
+    #[test]
+    fn a_peer_without_a_default_route_is_waited_for_until_it_has_sent_all_or_for_a_while() {
+        let (now, peer) = (Instant::now(), peer("169.254.100.150"));
+        let mut way = WayBack::new(true, FamilySet::EMPTY);
+        way.session(&peer, Session::Up, 0, now);
+        assert!(!opens(&mut way, 0, now));
+        assert_eq!(way.next_look(), Some(now + PATIENCE));
+        assert!(opens(&mut way, 0, now + PATIENCE));
+
+        let mut way = WayBack::new(true, FamilySet::EMPTY);
+        way.session(&peer, Session::Up, 0, now);
+        way.session(&peer, Session::Complete, 5, now);
+        assert!(!opens(&mut way, 4, now), "its routes are not in the kernel yet");
+        assert!(opens(&mut way, 5, now));
+        assert_eq!(way.next_look(), None);
+    }
+
+    #[test]
+    fn a_router_that_resumes_or_writes_no_routes_waits_for_nobody() {
+        let now = Instant::now();
+        let mut way = WayBack::new(true, [V4].into_iter().collect());
+        assert!(opens(&mut way, 0, now));
+        way.converged();
+        assert!(!opens(&mut way, 0, now), "what was left is gone and nobody announced it");
+        assert!(opens(&mut WayBack::new(false, FamilySet::EMPTY), 0, now));
+    }
+}
