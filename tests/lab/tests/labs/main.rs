@@ -15,3 +15,4 @@ mod vpn_bfd;
 mod vpn_bird;
 mod vpn_others;
 mod vpn_static;
+mod way_back;
