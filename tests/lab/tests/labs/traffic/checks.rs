@@ -69,11 +69,26 @@ pub(crate) fn served_while_announced(attempts: &[Attempt]) -> Result<(), String>
         attempts.iter().any(|other| no_way(other) && (attempt.began..until).contains(&other.began))
     };
     let bad = attempts.iter().filter(|attempt| attempt.result.is_err() && !no_way(attempt) && !cut(attempt));
-    let bad: Vec<_> = bad.map(|attempt| (&attempt.result, attempt.took)).collect();
+    let bad: Vec<&Attempt> = bad.collect();
     if bad.is_empty() {
         return Ok(());
     }
-    Err(format!("{} of {} connections: {:?} ...", bad.len(), attempts.len(), &bad[..bad.len().min(5)]))
+    let told: Vec<String> = bad.iter().take(5).map(|attempt| around(attempt, attempts)).collect();
+    Err(format!("{} of {} connections: {} ...", bad.len(), attempts.len(), told.join("; ")))
+}
+
+/// A connection, and when those before and after it began that had no way, or were answered.
+fn around(attempt: &Attempt, attempts: &[Attempt]) -> String {
+    let near = |what: &str, fits: &dyn Fn(&Attempt) -> bool| {
+        let before = attempts.iter().rev().find(|other| other.began < attempt.began && fits(other));
+        let after = attempts.iter().find(|other| other.began > attempt.began && fits(other));
+        let before = before.map(|other| attempt.began - other.began);
+        let after = after.map(|other| other.began - attempt.began);
+        format!("{what} {before:.1?} before and {after:.1?} after")
+    };
+    let no_way = near("no way", &|other| other.result == Err(ErrorKind::NetworkUnreachable));
+    let answered = near("answered", &|other| other.result.is_ok());
+    format!("{:?} within {:.1?} ({no_way}, {answered})", attempt.result, attempt.took)
 }
 
 /// No connection failed.
