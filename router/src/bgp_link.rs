@@ -119,7 +119,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let news = runtime.block_on(watch.news());
         assert!(news.converged);
-        let sessions: Vec<_> = news.sessions.iter().map(|(peer, became)| (peer.local_port, *became)).collect();
+        let sessions: Vec<_> =
+            news.sessions.iter().map(|(peer, became)| (peer.local_port, *became)).collect();
         assert_eq!(sessions, [(179, Session::Up)]);
         assert_eq!(news.events.len(), EVENTS);
         assert_eq!(news.events.back().map(|event| event.text.as_str()), Some("5000"), "the latest are kept");
