@@ -39,7 +39,7 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with $router.priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: {{ . | quote }}
       {{- end }}
       {{- with $router.nodeSelector }}
       nodeSelector:
@@ -53,7 +53,7 @@ spec:
       affinity:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      terminationGracePeriodSeconds: {{ $router.terminationGracePeriodSeconds }}
+      terminationGracePeriodSeconds: {{ $router.terminationGracePeriodSeconds | int64 }}
       enableServiceLinks: false
       securityContext:
         seccompProfile:
@@ -61,7 +61,7 @@ spec:
       initContainers:
       # The one privileged part: it sets the sysctls of the pod's network namespace and ends.
       - name: sysctls
-        image: {{ include "l34.image" (list . $router.image) }}
+        image: {{ include "l34.image" (list . $router.image) | quote }}
         imagePullPolicy: {{ .Values.pullPolicy }}
         args: [sysctls]
         terminationMessagePolicy: FallbackToLogsOnError
@@ -70,7 +70,7 @@ spec:
           readOnlyRootFilesystem: true
       containers:
       - name: router
-        image: {{ include "l34.image" (list . $router.image) }}
+        image: {{ include "l34.image" (list . $router.image) | quote }}
         imagePullPolicy: {{ .Values.pullPolicy }}
         args:
         - run

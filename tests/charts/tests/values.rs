@@ -1,6 +1,6 @@
 //! Values: what the pages say of them, and which are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
 use l34_charts::{CHARTS, Chart, MULTUS, POC, TARGET_APPLICATION, read};
@@ -11,12 +11,14 @@ fn wrong_values_are_refused_by_name() -> Result<(), Box<dyn Error>> {
     for (chart, set, said) in [
         (POC, "replicas=2", "additional properties 'replicas' not allowed"),
         (POC, "registry=", "/registry"),
+        (POC, "registry=https://registry.example", "/registry"),
         (POC, "version=a b", "/version"),
         (POC, "pullPolicy=Often", "/pullPolicy"),
         (POC, "watchNamespaces[0]=Team_A", "/watchNamespaces/0"),
         (POC, "watchNamespaces=team-a", "/watchNamespaces"),
         (POC, "allowedAddresses[0].namespaces[0]=team-a", "/allowedAddresses/0"),
         (POC, "allowedAddresses[0].ranges[0]=20.0.0.1", "/allowedAddresses/0/ranges/0"),
+        (POC, "allowedAddresses[0].ranges[0]=20.0.0.256/32", "/allowedAddresses/0/ranges/0"),
         (POC, "allowedAddresses[0].ranges[0]=20.0.0.0/33", "/allowedAddresses/0/ranges/0"),
         (POC, "allowedAddresses[0].ranges[0]=2000::/129", "/allowedAddresses/0/ranges/0"),
         (POC, "gatewayClass.name=l-3-4-gateway-api-poc/kpng", "/gatewayClass/name"),
@@ -24,6 +26,14 @@ fn wrong_values_are_refused_by_name() -> Result<(), Box<dyn Error>> {
         (POC, "controller.replicas=-1", "/controller/replicas"),
         (POC, "controller.logFormat=xml", "/controller/logFormat"),
         (POC, "controller.nodeSelector.disk=1", "/controller/nodeSelector/disk"),
+        (POC, "controller.priorityClassName=most: high", "/controller/priorityClassName"),
+        (POC, "controller.affinity.node=1", "/controller/affinity"),
+        (POC, "controller.resources.limits.memory=much", "/controller/resources/limits/memory"),
+        (
+            POC,
+            r"controller.podLabels.app\.kubernetes\.io/name=a",
+            "/controller/podLabels/app.kubernetes.io~1name",
+        ),
         (POC, "router.rollout.maxUnavailable=0", "/router/rollout/maxUnavailable"),
         (POC, "router.rollout.surge=perhaps", "/router/rollout/surge"),
         (POC, "router.terminationGracePeriodSeconds=0", "/router/terminationGracePeriodSeconds"),
@@ -33,6 +43,7 @@ fn wrong_values_are_refused_by_name() -> Result<(), Box<dyn Error>> {
         (MULTUS, "whereabouts.reconcileSchedule=daily", "/whereabouts/reconcileSchedule"),
         (MULTUS, "multus.image=multus", "/multus/image"),
         (MULTUS, "cni.binDir=opt/cni/bin", "/cni/binDir"),
+        (MULTUS, "multus.extraEnv[0].valu=x", "/multus/extraEnv/0"),
         (TARGET_APPLICATION, "applicationName=A", "/applicationName"),
         (TARGET_APPLICATION, "replicas=many", "/replicas"),
         (TARGET_APPLICATION, "networks[0].name=macvlan-nad", "/networks"),
@@ -43,6 +54,62 @@ fn wrong_values_are_refused_by_name() -> Result<(), Box<dyn Error>> {
             "{} {set}: {refused:?}",
             chart.name
         );
+    }
+    Ok(())
+}
+
+/// As `helm upgrade --reuse-values` leaves them out, which keeps the defaults of the chart before.
+#[test]
+fn values_that_are_missing_are_named() -> Result<(), Box<dyn Error>> {
+    for chart in CHARTS {
+        let values = defaults(&chart)?;
+        // A group and what is in it cannot be set at once.
+        let mut levels: BTreeMap<usize, BTreeSet<&str>> = BTreeMap::new();
+        for name in values.keys() {
+            for (level, (end, _)) in name.match_indices('.').chain([(name.len(), "")]).enumerate() {
+                levels.entry(level).or_default().insert(&name[..end]);
+            }
+        }
+        for missing in levels.values() {
+            let null = missing.iter().map(|name| format!("{name}=null")).collect::<Vec<_>>().join(",");
+            let said = chart.template(&["--set", &null])?.err().unwrap_or_default();
+            for name in missing.iter().filter_map(|name| name.rsplit('.').next()) {
+                assert!(said.contains(&format!("'{name}'")), "{}: {name} is not in: {said}", chart.name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// YAML takes 1 for a number and true for a truth, where they are not quoted.
+#[test]
+fn names_may_look_like_numbers() -> Result<(), Box<dyn Error>> {
+    for (chart, set) in [
+        (
+            POC,
+            "gatewayClass.name=1,watchNamespaces[0]=1,controller.priorityClassName=1,router.priorityClassName=true",
+        ),
+        (POC, "registry=[::1]:5000,version=1"),
+        (MULTUS, "namespace=1,version=1"),
+        (TARGET_APPLICATION, "applicationName=1,version=1"),
+    ] {
+        for object in chart.objects(&["--namespace", "1", "--set-string", set])? {
+            for at in ["/metadata/name", "/metadata/namespace", "/spec/template/spec/priorityClassName"] {
+                let name = object.pointer(at);
+                assert!(
+                    name.is_none_or(Value::is_string),
+                    "{} {}: {at}: {name:?}",
+                    chart.name,
+                    object["kind"]
+                );
+            }
+            for at in ["/metadata/labels", "/spec/selector/matchLabels", "/spec/template/metadata/labels"] {
+                let labels = object.pointer(at).and_then(Value::as_object).into_iter().flatten();
+                for (label, value) in labels {
+                    assert!(value.is_string(), "{} {}: {at}: {label}: {value}", chart.name, object["kind"]);
+                }
+            }
+        }
     }
     Ok(())
 }

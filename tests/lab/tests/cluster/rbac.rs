@@ -232,14 +232,18 @@ fn the_controller_may_do_its_work_in_all_namespaces_and_nothing_beside() {
         controller_reads_no_secrets_and_writes_nothing_of_the_users(&controller, namespace);
     }
 
-    let lease = "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: l34-controller}}";
-    let in_namespace = |verb, namespace| [verb, "-n", namespace, "--filename=-"];
     let system = ControlPlane::SYSTEM;
-    controller.try_run_with(lease, &in_namespace("create", system)).expect("it leads");
-    controller.try_run_with(lease, &in_namespace("replace", system)).expect("it goes on leading");
-    controller.run(&["get", "lease", "l34-controller", "-n", system]);
-    refused_with(lease, &controller, &in_namespace("create", "rbac-a"));
-    refused(&controller, &["delete", "lease", "l34-controller", "-n", system]);
+    controller.run(&["get", "lease", "l34-gateway-controller", "-n", system]);
+    assert!(controller.can_i(&format!("update leases/l34-gateway-controller -n {system}")), "it leads");
+    assert!(controller.can_i(&format!("create leases -n {system}")), "after somebody deleted it");
+    for what in
+        ["update leases/another", "get leases/another", "list leases", "delete leases/l34-gateway-controller"]
+    {
+        assert!(!controller.can_i(&format!("{what} -n {system}")), "{what}");
+    }
+    for what in ["create leases", "update leases/l34-gateway-controller"] {
+        assert!(!controller.can_i(&format!("{what} -n rbac-a")), "{what}");
+    }
 }
 
 #[test]
