@@ -10,7 +10,9 @@ mod client;
 mod keep;
 mod kinds;
 mod owner;
+mod platform;
 mod secrets;
+mod served;
 mod watch;
 mod words;
 
@@ -25,6 +27,11 @@ pub use client::{ConnectError, config};
 pub use keep::{KeepError, read, write};
 pub use kinds::Watched;
 pub use owner::Cluster;
+pub use platform::{
+    kubernetes, lacking_of_gateway_api, lacking_of_gateways, lacking_of_kubernetes, lacking_of_multus,
+    schema_of, schemas,
+};
+pub use served::{is_absent_kind, remedy};
 pub use watch::{Scope, Watch};
 pub use words::in_words;
 

@@ -164,15 +164,11 @@ impl Owner {
         match news.what {
             What::Changed(change) => {
                 change(&mut self.objects, &mut self.made);
-                if self.trouble.remove(&*news.from).is_some() {
-                    info!(watch = %news.from, "the API server answers again");
-                }
+                self.works(&news.from);
                 !self.unlisted.contains(&*news.from)
             }
             What::Listed => {
-                if self.trouble.remove(&*news.from).is_some() {
-                    info!(watch = %news.from, "the API server answers again");
-                }
+                self.works(&news.from);
                 if self.unlisted.remove(&*news.from) {
                     self.listed.insert(news.from.to_string());
                 }
@@ -187,6 +183,12 @@ impl Owner {
                 warn!(watch = %news.from, "cannot watch: {words}");
                 true
             }
+        }
+    }
+
+    fn works(&mut self, watch: &str) {
+        if self.trouble.remove(watch).is_some() {
+            info!(%watch, "mended: the API server tells of its objects");
         }
     }
 

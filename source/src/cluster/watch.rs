@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use kube::core::Status;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use l34_crds::core::ObjectMeta;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::kinds::Watched;
+use super::served::{is_absent, why_absent};
 use super::words::{said, with_causes};
 
 /// Where to look for objects of a kind.
@@ -69,7 +71,7 @@ impl Watch {
         let begin: Begin = {
             let name = name.clone();
             Box::new(move |client, objects, made, to| {
-                let api = K::api(client, scope.namespace.as_deref());
+                let api = K::api(client.clone(), scope.namespace.as_deref());
                 let table = K::table(objects, made).iter();
                 let of_scope = table
                     .filter(|(namespace, ..)| scope.namespace.as_deref().is_none_or(|n| n == *namespace));
@@ -85,7 +87,7 @@ impl Watch {
                         table.remove(&of, &name);
                     }
                 };
-                let task = tokio::spawn(follow::<K>(api, scope, known, name, to));
+                let task = tokio::spawn(follow::<K>(client, api, scope, known, name, to));
                 Running { task, forget: Box::new(forget) }
             })
         };
@@ -138,6 +140,7 @@ pub(super) type Change = Box<dyn FnOnce(&mut Objects, &mut Made) + Send>;
 
 /// Tells `to` of all changes. Ends when nobody listens.
 async fn follow<K: Watched>(
+    client: Client,
     api: Api<K>,
     scope: Scope,
     mut known: BTreeSet<(String, String)>,
@@ -155,7 +158,10 @@ async fn follow<K: Watched>(
     while let Some(event) = events.next().await {
         let news = match event {
             Ok(event) => {
-                patience = Patience::default();
+                // Init comes before the server is asked: nothing has gone well by that.
+                if !matches!(event, Event::Init) {
+                    patience = Patience::default();
+                }
                 match event {
                     Event::Init => {
                         listed.clear();
@@ -181,7 +187,11 @@ async fn follow<K: Watched>(
                 }
             }
             Err(error) => {
-                let words = in_words(&error);
+                let words = match status(&error) {
+                    Some(status) if is_absent(status) => why_absent::<K>(&client).await,
+                    Some(status) => said(status),
+                    None => with_causes(&error),
+                };
                 let news = News { from: from.clone(), what: What::Failed(words) };
                 if to.send(news).await.is_err() {
                     return;
@@ -231,16 +241,16 @@ fn gone<K: Watched>((namespace, name): (String, String)) -> What {
     }))
 }
 
-/// What the server says or, where it does not answer, the error with all of its causes.
-fn in_words(error: &watcher::Error) -> String {
+/// What the server says; nothing where it does not answer.
+fn status(error: &watcher::Error) -> Option<&Status> {
     use kube::Error::Api as Said;
     use watcher::Error::{InitialListFailed, WatchError, WatchFailed, WatchStartFailed};
     match error {
-        WatchError(status) => said(status),
-        InitialListFailed(Said(status)) | WatchStartFailed(Said(status)) | WatchFailed(Said(status)) => {
-            said(status)
-        }
-        error => with_causes(error),
+        WatchError(status)
+        | InitialListFailed(Said(status))
+        | WatchStartFailed(Said(status))
+        | WatchFailed(Said(status)) => Some(status),
+        _ => None,
     }
 }
 

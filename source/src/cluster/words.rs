@@ -4,6 +4,8 @@ use std::error::Error;
 
 use kube::core::Status;
 
+use super::served::is_absent;
+
 /// What the server says or, where it does not answer, the error with all of its causes; nothing twice.
 pub fn in_words(error: &kube::Error) -> String {
     match error {
@@ -13,7 +15,11 @@ pub fn in_words(error: &kube::Error) -> String {
 }
 
 pub(super) fn said(status: &Status) -> String {
-    format!("{} ({} {})", status.message, status.code, status.reason)
+    if is_absent(status) {
+        // What stands there is "404 page not found".
+        return "the API server has nothing of this kind (404)".to_owned();
+    }
+    format!("{} ({} {})", status.message.trim_end(), status.code, status.reason)
 }
 
 pub(super) fn with_causes(error: &dyn Error) -> String {
