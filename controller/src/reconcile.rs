@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::evidence::Evidence;
+use crate::platform::Platform;
 use crate::watches::{is_listed, knows_pods};
 use crate::write::{Action, Key, Target, fields};
 
@@ -48,7 +49,13 @@ impl Reconciler {
     }
 
     /// What is to be done. `now` goes into conditions that change.
-    pub(crate) fn plan(&mut self, view: &View, evidence: &Evidence, now: &Time) -> Outcome {
+    pub(crate) fn plan(
+        &mut self,
+        view: &View,
+        evidence: &Evidence,
+        platform: &Platform,
+        now: &Time,
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         // Which Gateways are ours, and who of them holds a VIP, is known when all are known.
         if ["gateways", "services", "endpointslices"].iter().any(|plural| !is_listed(view, plural)) {
@@ -59,7 +66,7 @@ impl Reconciler {
         if !knows_classes && !view.trouble.contains_key("gatewayclasses") {
             return outcome;
         }
-        classes(view, now, &mut outcome);
+        classes(view, platform, now, &mut outcome);
         let vouched = (!knows_classes).then(|| vouched(view));
         let view = vouched.as_ref().unwrap_or(view);
         let granted = gateway::decide(&view.objects, &self.config.limits);
@@ -76,13 +83,17 @@ impl Reconciler {
             if let Some((key, said)) = found.refused {
                 infrastructure.is_refused(&format!("{:?} {}", key.target, key.name), said);
             }
+            if let Some(words) = platform.without_networks() {
+                infrastructure.is_without_networks(gateway, words);
+            }
             let status = gateway::status(gateway, granted, &infrastructure);
             let is_ready = status.conditions.iter().any(|c| c.type_ == "Programmed" && c.status);
             if !is_ready {
                 outcome.unready.insert(at.clone());
             }
             // Before the look it would say less than what an earlier leader knew, and say that again a moment later.
-            if (is_ready || found.is_known)
+            if platform.is_known()
+                && (is_ready || found.is_known)
                 && let Some(applied) = status.applied(gateway, now)
             {
                 outcome.status(Target::GatewayStatus, &gateway.metadata, &applied);
@@ -173,12 +184,16 @@ impl Reconciler {
 }
 
 /// GatewayClasses of ours are accepted.
-fn classes(view: &View, now: &Time, outcome: &mut Outcome) {
+fn classes(view: &View, platform: &Platform, now: &Time, outcome: &mut Outcome) {
+    if !platform.is_known() {
+        return;
+    }
+    let unsupported = platform.unsupported();
     for (_, name, class) in
         view.objects.gateway_classes.iter().filter(|(.., class)| gateway_class::is_ours(class))
     {
         for (target, status) in [
-            (Target::GatewayClassStatus, gateway_class::status(class, now)),
+            (Target::GatewayClassStatus, gateway_class::status(class, unsupported.as_deref(), now)),
             (Target::GatewayClassFeatures, gateway_class::features(class)),
         ] {
             if let Some(status) = status {

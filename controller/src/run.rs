@@ -17,6 +17,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::evidence::{self, Evidence};
 use crate::leader::{Candidate, Fence};
+use crate::platform::{self, Platform};
 use crate::queue::{Failure, Queue};
 use crate::reconcile::{Outcome, Reconciler, version_of};
 use crate::report::Report;
@@ -61,8 +62,10 @@ async fn play(args: &cli::Run, config: Config) -> Result<()> {
         reconciler: Reconciler::new(config),
         queue: Queue::default(),
         evidence: Evidence::default(),
+        platform: Platform::default(),
         writes: JoinSet::new(),
         looks: JoinSet::new(),
+        surveys: JoinSet::new(),
         events: JoinSet::new(),
         looked_at: None,
         unready: BTreeSet::new(),
@@ -94,9 +97,11 @@ struct Controller {
     reconciler: Reconciler,
     queue: Queue,
     evidence: Evidence,
+    platform: Platform,
     teller: Teller,
     writes: JoinSet<(Key, Action, Written)>,
     looks: JoinSet<Evidence>,
+    surveys: JoinSet<Platform>,
     events: JoinSet<()>,
     /// When the evidence was looked for last.
     looked_at: Option<Instant>,
@@ -118,7 +123,8 @@ impl Controller {
         loop {
             let now = Instant::now();
             let rested = self.due.then_some(self.rest_until);
-            let asked = [self.queue.wake_at(now), self.look_again_at(now), rested].into_iter().flatten();
+            let asked = [self.queue.wake_at(now), self.look_again_at(now), self.survey_at(now), rested];
+            let asked = asked.into_iter().flatten();
             // What only another plan can settle waits for it.
             let again = asked.filter(|at| !self.due || *at > now || rested == Some(*at)).min();
             let wake = async {
@@ -146,6 +152,13 @@ impl Controller {
                     }
                     looked
                 }
+                Some(found) = self.surveys.join_next() => {
+                    let looked = found.is_ok();
+                    if let Ok(found) = found {
+                        self.platform.found(found);
+                    }
+                    looked
+                }
                 () = wake => true,
             };
             self.due |= plan;
@@ -153,6 +166,7 @@ impl Controller {
                 self.due = false;
                 self.plan();
             }
+            self.survey();
             self.begin();
         }
     }
@@ -171,7 +185,8 @@ impl Controller {
         let Some(view) = self.views.borrow_and_update().clone() else { return };
         // A replica that waits keeps its watches warm and writes nothing.
         let began = Instant::now();
-        let outcome = self.reconciler.plan(&view, &self.evidence, &Time(to_the_second(Timestamp::now())));
+        let now = Time(to_the_second(Timestamp::now()));
+        let outcome = self.reconciler.plan(&view, &self.evidence, &self.platform, &now);
         let took = began.elapsed();
         self.report.planned(took);
         self.rest_until = began + took + (took * REST).min(MOST_REST);
@@ -222,6 +237,18 @@ impl Controller {
     fn look_again_at(&self, now: Instant) -> Option<Instant> {
         let wanted = self.led && !self.unready.is_empty() && self.looks.is_empty();
         wanted.then(|| self.looked_at.map_or(now, |at| at + evidence::FRESH))
+    }
+
+    /// Looks for what the cluster lacks, when it is time.
+    fn survey(&mut self) {
+        let now = Instant::now();
+        if self.survey_at(now).is_some_and(|at| at <= now) {
+            self.surveys.spawn_local(platform::look(self.client.clone(), self.platform.clone()));
+        }
+    }
+
+    fn survey_at(&self, now: Instant) -> Option<Instant> {
+        (self.led && self.surveys.is_empty()).then(|| self.platform.look_again_at(now))
     }
 
     /// Begins what may begin, each time with a look whether this replica is still the one that writes.

@@ -12,10 +12,11 @@ pub fn is_ours(class: &GatewayClass) -> bool {
     class.spec.controller_name == names::CONTROLLER_NAME
 }
 
-/// The conditions to apply to a class of ours, or `None` when what stands there says the same already.
-pub fn status(class: &GatewayClass, now: &Time) -> Option<GatewayClassStatus> {
+/// The conditions to apply to a class of ours, or `None` when what stands there says the same already. `unsupported` are
+/// versions in this cluster that are not supported, in words.
+pub fn status(class: &GatewayClass, unsupported: Option<&str>, now: &Time) -> Option<GatewayClassStatus> {
     let present = class.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let drafts = [accepted(class)];
+    let drafts = [accepted(class), supported_version(unsupported)];
     let conditions = drafted(&drafts, present.map(Vec::as_slice), class.metadata.generation, now);
     (!has_all(present, &conditions))
         .then_some(GatewayClassStatus { conditions: Some(conditions), supported_features: None })
@@ -48,6 +49,14 @@ fn accepted(class: &GatewayClass) -> ConditionDraft {
     ConditionDraft { type_: "Accepted", status, reason, message }
 }
 
+fn supported_version(unsupported: Option<&str>) -> ConditionDraft {
+    let (status, reason, message) = match unsupported {
+        Some(words) => (false, "UnsupportedVersion", words),
+        None => (true, "SupportedVersion", ""),
+    };
+    ConditionDraft { type_: "SupportedVersion", status, reason, message: message.to_owned() }
+}
+
 /// Names of Gateway API's features that we have, sorted.
 const FEATURES: [&str; 3] = ["Gateway", "GatewayInfrastructure", "GatewayStaticAddresses"];
 
@@ -71,10 +80,14 @@ mod tests {
     #[test]
     fn a_class_is_accepted_once() {
         let spec = json!({"controllerName": names::CONTROLLER_NAME});
-        let written = status(&class(spec.clone(), None), &at(1)).unwrap();
+        let written = status(&class(spec.clone(), None), None, &at(1)).unwrap();
         let condition = &written.conditions.as_ref().unwrap()[0];
         assert_eq!((condition.status.as_str(), condition.observed_generation), ("True", Some(3)));
-        assert_eq!(status(&class(spec.clone(), Some(written)), &at(2)), None);
+        assert_eq!(status(&class(spec.clone(), Some(written.clone())), None, &at(2)), None);
+        let written = status(&class(spec.clone(), Some(written)), Some("too old"), &at(2)).unwrap();
+        let [accepted, version] = &written.conditions.unwrap()[..] else { panic!("two conditions") };
+        assert_eq!((version.reason.as_str(), version.message.as_str()), ("UnsupportedVersion", "too old"));
+        assert_eq!(accepted.last_transition_time, at(1), "which has not changed");
 
         let written = features(&class(spec.clone(), None)).unwrap();
         assert_eq!(written.conditions, None, "the other field manager has them");
@@ -85,7 +98,7 @@ mod tests {
     fn parameters_are_not_resolved() {
         let parameters = json!({"group": "", "kind": "ConfigMap", "name": "p"});
         let spec = json!({"controllerName": names::CONTROLLER_NAME, "parametersRef": parameters});
-        let condition = &status(&class(spec, None), &at(1)).unwrap().conditions.unwrap()[0];
+        let condition = &status(&class(spec, None), None, &at(1)).unwrap().conditions.unwrap()[0];
         assert_eq!((condition.status.as_str(), condition.reason.as_str()), ("False", "InvalidParameters"));
     }
 }

@@ -66,7 +66,8 @@ impl World {
 
     fn plan(&mut self) -> Outcome {
         let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        self.reconciler.plan(&self.view, &Evidence::nothing(NamespacedName::new("ns", GATEWAY)), &now)
+        let evidence = Evidence::nothing(NamespacedName::new("ns", GATEWAY));
+        self.reconciler.plan(&self.view, &evidence, &Platform::complete(), &now)
     }
 
     /// Does what a server does with the writes.
@@ -256,7 +257,7 @@ fn an_edit_of_what_is_ours_is_put_right() {
 fn a_gateway_without_ready_pods_is_looked_at_before_anything_is_said() {
     let mut world = World::new();
     let now = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-    let outcome = world.reconciler.plan(&world.view, &Evidence::default(), &now);
+    let outcome = world.reconciler.plan(&world.view, &Evidence::default(), &Platform::complete(), &now);
     assert!(!targets(&outcome).contains(&Target::GatewayStatus) && outcome.unready.len() == 1);
     assert!(targets(&world.plan()).contains(&Target::GatewayStatus));
 }

@@ -14,6 +14,7 @@ use l34_crds::names;
 
 use crate::daemonset;
 use crate::meta::label;
+use crate::networks::{attached, attachments};
 use crate::snapshot::{Made, NamespacedName, Objects};
 
 pub use causes::{Cause, CauseKind, causes};
@@ -56,10 +57,26 @@ impl<'a> Infrastructure<'a> {
         }
     }
 
+    /// Adds that nothing in this cluster attaches networks, in words. Pods come up without them, ready but of no use.
+    pub fn is_without_networks(&mut self, gateway: &Gateway, words: &str) {
+        if attached(gateway).is_ok_and(|networks| !networks.is_empty()) {
+            self.causes.retain(|cause| cause.kind != CauseKind::MissingNetwork);
+            self.causes.push(Cause { kind: CauseKind::NoMultus, words: words.to_owned() });
+            self.causes.sort();
+        }
+    }
+
     /// Whether traffic can pass: one gateway pod is ready and to stay.
     fn is_ready(&self) -> bool {
         let stays = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_none();
         self.pods.iter().filter(stays).any(|pod| is_ready(pod)) || self.daemon_set.is_some_and(has_ready)
+    }
+
+    /// Whether no gateway pod has the networks that it needs, for there is no Multus.
+    fn lacks_networks(&self) -> bool {
+        let is_attached = |pod: &&Pod| attachments(pod).is_ok_and(|attachments| !attachments.is_empty());
+        self.causes.iter().any(|cause| cause.kind == CauseKind::NoMultus)
+            && !self.pods.iter().any(is_attached)
     }
 
     /// The condition `Programmed`, as far as the gateway pods go.
@@ -70,7 +87,7 @@ impl<'a> Infrastructure<'a> {
             reason,
             message: message.to_owned(),
         };
-        if self.is_ready() {
+        if self.is_ready() && !self.lacks_networks() {
             condition(true, "Programmed", "a gateway pod is ready")
         } else if let Some(gravest) = self.causes.first() {
             let words: Vec<&str> = self.causes.iter().map(|cause| cause.words.as_str()).collect();

@@ -29,6 +29,8 @@ pub struct Cause {
 pub enum CauseKind {
     /// Somebody else's DaemonSet has the name of ours.
     NameTaken,
+    /// The Gateway names networks, and nothing here attaches any.
+    NoMultus,
     /// A NetworkAttachmentDefinition that the Gateway names does not exist.
     MissingNetwork,
     /// The API server refuses the Pods, or what they are made by: Pod Security, a quota, a webhook.
@@ -51,7 +53,7 @@ impl CauseKind {
     /// Gateway API's reason of the condition `Programmed`.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::NameTaken | Self::MissingNetwork => "Invalid",
+            Self::NameTaken | Self::NoMultus | Self::MissingNetwork => "Invalid",
             Self::Refused | Self::NoNode | Self::Unschedulable => "NoResources",
             Self::Network | Self::Image | Self::Container | Self::Crash => "Pending",
         }

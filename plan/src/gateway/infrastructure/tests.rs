@@ -211,3 +211,28 @@ fn what_is_missing_or_taken_is_named() {
     world.made = Made::default();
     assert_eq!(world.programmed(), said("Pending", "the gateway pods are still to be made"));
 }
+
+#[test]
+fn without_multus_a_ready_pod_is_of_no_use_unless_it_has_its_networks_from_before() {
+    let mut world = World::new(wants(1));
+    world.pod("l34-gw-aaaaa", json!({"conditions": [{"type": "Ready", "status": "True"}]}));
+    world.missing = vec![NamespacedName::new("ns", "vlan-100")];
+    let programmed = |world: &World| {
+        let mut infrastructure =
+            Infrastructure::of(&world.gateway, &world.objects, &world.made, &[], &world.missing);
+        infrastructure.is_without_networks(&world.gateway, "no Multus");
+        let ConditionDraft { status, reason, message, .. } = infrastructure.programmed();
+        (status, reason, message)
+    };
+    assert!(programmed(&world).0, "it needs no networks");
+
+    let networks = json!({"annotations": {"k8s.v1.cni.cncf.io/networks": "vlan-100"}});
+    world.gateway.spec.infrastructure = serde_json::from_value(networks).unwrap();
+    assert_eq!(programmed(&world), said("Invalid", "no Multus"));
+
+    let mut pod = world.objects.pods.get("ns", "l34-gw-aaaaa").unwrap().as_ref().clone();
+    let attached = r#"[{"name": "ns/vlan-100", "interface": "net1", "ips": ["169.254.100.2"]}]"#;
+    pod.metadata.annotations = Some([("k8s.v1.cni.cncf.io/network-status".into(), attached.into())].into());
+    world.objects.insert(Object::Pod(Arc::new(pod)));
+    assert!(programmed(&world).0);
+}
