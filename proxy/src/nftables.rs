@@ -7,6 +7,7 @@ mod encode;
 mod expr;
 mod handle;
 mod wait;
+mod words;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,10 +55,10 @@ pub struct Nftables {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The kernel refused to show the table.
-    #[error("cannot read the nftables table of {0}: {1}")]
+    #[error("cannot read the nftables table of {0}: {words}", words = words::of_read(.1))]
     Read(Family, io::Error),
     /// The kernel refused a change; nothing of that change was done.
-    #[error("cannot write the nftables table of {0}: {1}")]
+    #[error("cannot write the nftables table of {0}: {words}", words = words::of_write(.1))]
     Write(Family, io::Error),
 }
 
@@ -72,8 +73,12 @@ pub struct Applied {
 
 impl Nftables {
     /// Opens the way to the kernel; touches nothing yet.
+    ///
+    /// # Errors
+    /// The kernel has none; its missing option is named.
     pub fn open(mode: Mode) -> io::Result<Self> {
-        Ok(Nftables { socket: Socket::open()?, mode, tables: BTreeMap::new() })
+        let socket = Socket::open().map_err(words::of_open)?;
+        Ok(Nftables { socket, mode, tables: BTreeMap::new() })
     }
 
     /// Brings the kernel to what is wanted. `progress` is called after each transaction that was acknowledged: what it

@@ -216,6 +216,8 @@ pub(super) fn in_words(error: &io::Error) -> String {
         Some(libc::EPIPE) => "the peer has closed the connection".into(),
         Some(libc::EADDRNOTAVAIL) => "the local address is not on this host".into(),
         Some(libc::EADDRINUSE) => "the port is taken by another process".into(),
+        // Of all that is asked of a socket, the keys alone can be absent.
+        Some(libc::ENOPROTOOPT) => "this kernel has no TCP MD5 (CONFIG_TCP_MD5SIG)".into(),
         Some(libc::EACCES | libc::EPERM) => format!("not permitted: {error}"),
         _ => error.to_string(),
     }
