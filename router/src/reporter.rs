@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use l34_crds::core::{ObjectMeta, ObjectReference, OwnerReference};
 use l34_crds::router_state::{RouterState, RouterStateSpec};
 use l34_crds::{GatewayRouter, Resource, names};
+use l34_source::cluster::{in_words, is_absent_kind, remedy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -212,7 +213,10 @@ impl Writer {
         let answer = tokio::time::timeout(ANSWER, self.api.patch(&name, &params, &patch)).await;
         let failure = match answer {
             Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) if is_absent_kind(&error) => {
+                Some(format!("the API server has no RouterStates; {}", remedy(names::GROUP)))
+            }
+            Ok(Err(error)) => Some(in_words(&error)),
             Err(_) => Some("no answer".to_owned()),
         };
         match failure {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kube::api::{ApiResource, DynamicObject, GetParams, GroupVersionKind, ListParams};
-use kube::core::Request;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Api, Client, Error};
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::names;
@@ -35,13 +34,13 @@ pub(super) async fn look(args: &cli::Check) -> Result<Option<(String, Vec<Findin
 }
 
 async fn everything(client: &Client, namespace: &str, gateway: Option<&str>) -> Vec<Finding> {
-    let version = match client.apiserver_version().await {
+    let version = match cluster::kubernetes(client).await {
         Ok(version) => version,
         Err(error) => {
             return vec![Finding::bad(format!("the API server cannot be asked: {}", in_words(&error)))];
         }
     };
-    let mut findings = vec![kubernetes(&version.git_version)];
+    let mut findings = vec![kubernetes(&version)];
     findings.push(gateway_api(client).await);
     for crd in l34_crds::crds() {
         let wanted = serde_json::to_value(&crd.spec.versions).unwrap_or_default();
@@ -58,35 +57,19 @@ async fn everything(client: &Client, namespace: &str, gateway: Option<&str>) -> 
 }
 
 fn kubernetes(version: &str) -> Finding {
-    let numbers = version.trim_start_matches('v').split(['.', '-', '+']).map(str::parse::<u32>);
-    let numbers: Vec<u32> = numbers.map_while(Result::ok).collect();
-    let what = format!("Kubernetes {version}");
-    let result = if numbers.as_slice() >= &LEAST[..] { Ok(()) } else { Err("too old".to_owned()) };
-    Finding::of(&what, result, "our CRDs have rules that take 1.30")
+    Finding::lacking(&format!("Kubernetes {version}"), cluster::lacking_of_kubernetes(version))
 }
 
 async fn gateway_api(client: &Client) -> Finding {
-    let document = match document(client, GATEWAY_API, "v1").await {
+    let document = match cluster::schemas(client, GATEWAY_API, "v1").await {
         Ok(document) => document,
-        Err(error) => {
-            return absent("Gateway API v1", &error, "install its CRDs, standard channel, 1.2 or newer");
-        }
+        Err(error) => return absent("Gateway API v1", &error, cluster::remedy(GATEWAY_API)),
     };
     let what = match bundle(client).await {
         Some(bundle) => format!("Gateway API {bundle}"),
         None => "Gateway API v1".to_owned(),
     };
-    let gateway = schema::of_kind(&document, "Gateway");
-    let infrastructure =
-        gateway.map(|gateway| &gateway["properties"]["spec"]["properties"]["infrastructure"]);
-    let result = match infrastructure {
-        None => Err("no Gateways".to_owned()),
-        Some(Value::Null) => Err("its Gateways have no spec.infrastructure".to_owned()),
-        Some(_) => Ok(()),
-    };
-    let otherwise = "the networks towards the Pods cannot be named: install the standard channel of 1.2 or newer, or the \
-                     experimental channel";
-    Finding::of(&what, result, otherwise)
+    Finding::lacking(&what, cluster::lacking_of_gateways(&document))
 }
 
 /// Version and channel as the CRD's annotations tell; who may not read CRDs does not learn them.
@@ -104,11 +87,12 @@ async fn bundle(client: &Client) -> Option<String> {
 
 async fn our_kind(client: &Client, kind: &str, wanted: &Value) -> Finding {
     let what = format!("{kind} {}/{VERSION}", names::GROUP);
-    let document = match document(client, names::GROUP, VERSION).await {
+    let remedy = cluster::remedy(names::GROUP);
+    let document = match cluster::schemas(client, names::GROUP, VERSION).await {
         Ok(document) => document,
-        Err(error) => return absent(&what, &error, "install our CRDs (crds/yaml, or the chart)"),
+        Err(error) => return absent(&what, &error, remedy),
     };
-    let result = match schema::of_kind(&document, kind) {
+    let result = match cluster::schema_of(&document, kind) {
         None => Err("not installed".to_owned()),
         Some(served) => match schema::lacking(wanted, served).as_slice() {
             [] => Ok(()),
@@ -117,19 +101,13 @@ async fn our_kind(client: &Client, kind: &str, wanted: &Value) -> Finding {
             }
         },
     };
-    Finding::of(&what, result, "install our CRDs (crds/yaml, or the chart)")
+    Finding::of(&what, result, remedy)
 }
 
 async fn multus(client: &Client) -> Finding {
-    let resources = client.list_api_group_resources("k8s.cni.cncf.io/v1").await;
-    let otherwise = "gateway pods get no secondary networks: install Multus";
-    match resources {
-        Ok(list) => {
-            let there = list.resources.iter().any(|r| r.name == "network-attachment-definitions");
-            let result = if there { Ok(()) } else { Err("not installed".to_owned()) };
-            Finding::of(MULTUS, result, otherwise)
-        }
-        Err(error) => absent(MULTUS, &error, otherwise),
+    match cluster::lacking_of_multus(client).await {
+        Ok(lacking) => Finding::lacking(MULTUS, lacking),
+        Err(error) => Finding::unknown(format!("{MULTUS}: {}", in_words(&error))),
     }
 }
 
@@ -164,18 +142,10 @@ async fn of_gateway(client: &Client, namespace: &str, name: &str) -> Finding {
     }
 }
 
-/// The schemas of a group's version, which every account may read.
-async fn document(client: &Client, group: &str, version: &str) -> Result<Value, Error> {
-    let request = Request::new(format!("/openapi/v3/apis/{group}"));
-    client.request(request.get(version, &GetParams::default()).map_err(Error::BuildRequest)?).await
-}
-
 fn absent(what: &str, error: &Error, otherwise: &str) -> Finding {
-    match error {
-        Error::Api(status) if status.code == 404 => {
-            Finding::bad(format!("{what}: not installed; {otherwise}"))
-        }
-        error => Finding::unknown(format!("{what}: {}", in_words(error))),
+    match cluster::is_absent_kind(error) {
+        true => Finding::bad(format!("{what}: not installed; {otherwise}")),
+        false => Finding::unknown(format!("{what}: {}", in_words(error))),
     }
 }
 
@@ -183,7 +153,5 @@ const USER_AGENT: &str = concat!("l34-router/", env!("CARGO_PKG_VERSION"), " (ch
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 const VERSION: &str = "v1alpha1";
 const MULTUS: &str = "NetworkAttachmentDefinition k8s.cni.cncf.io/v1";
-/// The CEL functions of our rules are there from this version on.
-const LEAST: [u32; 2] = [1, 30];
 /// For all questions together.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -37,6 +37,11 @@ impl Finding {
         Self { needed: false, ..self }
     }
 
+    /// `None`: `what` is there and all that it should be. `Some`: what is wrong with it, and what that means.
+    pub(super) fn lacking(what: &str, lacking: Option<String>) -> Self {
+        lacking.map_or_else(|| Self::good(what), |why| Self::bad(format!("{what}: {why}")))
+    }
+
     /// `Ok`: `what` is there. `Err`: why not; `otherwise` is what that means.
     pub(super) fn of(what: &str, result: Result<(), String>, otherwise: &str) -> Self {
         match result {

@@ -37,7 +37,8 @@ pub(super) fn release() -> String {
 
 fn with_md5(mut findings: Vec<Finding>) -> Vec<Finding> {
     let tried = l34_bgp::driver::try_md5().map_err(|error| error.to_string());
-    findings.push(Finding::of("TCP MD5", tried, "peers with spec.bgp.auth stay down").optional());
+    let otherwise = "peers with spec.bgp.auth stay down; the kernel needs CONFIG_TCP_MD5SIG";
+    findings.push(Finding::of("TCP MD5", tried, otherwise).optional());
     findings
 }
 
@@ -84,26 +85,31 @@ fn nftables(family: Family) -> Finding {
 }
 
 fn routing(feature: Feature) -> Finding {
-    let tried = match l34_kernel::try_feature(feature) {
-        Ok(None) => Ok(()),
-        Ok(Some(refusal)) => Err(refusal.words),
-        Err(error) => Err(error.to_string()),
-    };
-    match feature {
-        Feature::NexthopGroups => Finding::of(
-            "next-hop objects and groups",
-            tried,
-            "no learned route gets into the kernel; Linux has them since 5.3",
+    let (what, otherwise, needed) = match feature {
+        Feature::NexthopGroups => (
+            "next-hop objects and groups".to_owned(),
+            "no learned route gets into the kernel; Linux has them since 5.3".to_owned(),
+            true,
         ),
         Feature::Rules(family) => {
-            let finding = Finding::of(
-                &format!("rules by mark, {family}"),
-                tried,
-                &format!("{family} replies do not find the learned routes"),
-            );
-            if family == l34_kernel::Family::V4 { finding } else { finding.optional() }
+            let (option, needed) = match family {
+                l34_kernel::Family::V4 => ("CONFIG_IP_MULTIPLE_TABLES", true),
+                l34_kernel::Family::V6 => ("CONFIG_IPV6_MULTIPLE_TABLES", false),
+            };
+            let otherwise =
+                format!("{family} replies do not find the learned routes; the kernel needs {option}");
+            (format!("rules by mark, {family}"), otherwise, needed)
         }
-    }
+    };
+    let finding = match l34_kernel::try_feature(feature) {
+        Ok(None) => Finding::good(what),
+        Ok(Some(refusal)) if refusal.errno == libc::EPERM => Finding::unknown(format!(
+            "{what}: not permitted without CAP_NET_ADMIN; run this as root on the node"
+        )),
+        Ok(Some(refusal)) => Finding::bad(format!("{what}: {}; {otherwise}", refusal.words)),
+        Err(error) => Finding::bad(format!("{what}: {error}; {otherwise}")),
+    };
+    if needed { finding } else { finding.optional() }
 }
 
 /// In the namespace that this thread is in.

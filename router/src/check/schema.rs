@@ -2,15 +2,6 @@
 
 use serde_json::Value;
 
-/// The schema of a kind in the document that `/openapi/v3/apis/GROUP/VERSION` answers.
-pub(super) fn of_kind<'a>(document: &'a Value, kind: &str) -> Option<&'a Value> {
-    let schemas = document["components"]["schemas"].as_object()?;
-    schemas.values().find(|schema| {
-        let is = schema["x-kubernetes-group-version-kind"].as_array();
-        is.is_some_and(|is| is.iter().any(|is| is["kind"] == kind))
-    })
-}
-
 /// Paths of properties that `wanted` has and `served` lacks, or has of another form.
 pub(super) fn lacking(wanted: &Value, served: &Value) -> Vec<String> {
     let mut paths = Vec::new();
