@@ -9,6 +9,7 @@ mod cleanup;
 mod endpoints;
 mod failover;
 mod gateway_pods;
+mod missing;
 mod quiet;
 mod rights;
 pub(crate) mod scene;

@@ -6,6 +6,7 @@ mod control_plane;
 mod controller;
 mod examples;
 mod gateway;
+mod kernel;
 mod rbac;
 mod router;
 mod schema;
