@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fs;
 
-use l34_charts::{CHARTS, Chart, MULTUS, POC, TARGET_APPLICATION, read};
+use l34_charts::{CHARTS, Chart, MULTUS, POC, TARGET_APPLICATION, read, root};
 use serde_json::Value;
 
 #[test]
@@ -110,6 +111,29 @@ fn names_may_look_like_numbers() -> Result<(), Box<dyn Error>> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_value_is_rendered_with_another_than_its_default() -> Result<(), Box<dyn Error>> {
+    for chart in CHARTS {
+        let defaults = defaults(&chart)?;
+        let mut left: BTreeSet<&String> = defaults.keys().collect();
+        for entry in fs::read_dir(root().join("tests/charts/golden").join(chart.name))? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(".values.yaml") {
+                let mut set = BTreeMap::new();
+                flatten("", &serde_saphyr::from_str(&fs::read_to_string(path)?)?, &mut set);
+                left.retain(|name| {
+                    let within = format!("{name}.");
+                    !set.iter().any(|(at, value)| {
+                        at.starts_with(&within) || at == *name && *value != defaults[*name]
+                    })
+                });
+            }
+        }
+        assert!(left.is_empty(), "{}: no case in golden/ sets {left:?}", chart.name);
     }
     Ok(())
 }
