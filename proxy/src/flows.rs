@@ -1,8 +1,10 @@
 //! Which flows the kernel should forget.
 //!
 //! Connection tracking decides with the first packet. A UDP client that goes on sending keeps its flow, and with it an
-//! endpoint that may be long gone; only its entry's deletion lets the next packet see the table again. TCP is left
-//! to drain: an endpoint that is gone ends the connection itself, and one that is leaving shall finish.
+//! endpoint that may be long gone; only its entry's deletion lets the next packet see the table again. TCP connections are
+//! left to drain: an endpoint that is gone ends them itself, and one that is leaving shall finish. Only where nobody has
+//! answered yet, as on a node that lost its power, the client is better off elsewhere: with its next SYN, and with its
+//! next connection from the same port, which would be sent to the dead endpoint for two minutes more.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -22,6 +24,8 @@ pub struct Flow {
     pub answers: SocketAddr,
     /// The connection mark.
     pub mark: u32,
+    /// Somebody has answered.
+    pub replied: bool,
 }
 
 impl Flow {
@@ -30,7 +34,7 @@ impl Flow {
     pub fn is_stale(&self, table: &Table, former: &BTreeSet<IpAddr>) -> bool {
         let vip = self.called.ip();
         let ours = table.has_vip(vip) || former.contains(&vip) || self.mark & MARK_MASK == MARK;
-        if self.protocol == Protocol::Tcp || !ours {
+        if (self.protocol == Protocol::Tcp && self.replied) || !ours {
             return false;
         }
         let key = ServiceKey { vip, protocol: self.protocol, port: self.called.port() };
@@ -70,10 +74,22 @@ mod tests {
             ("20.0.0.9:53", "10.0.0.1:5353", MARK, true, "the VIP went in a former life"),
             ("20.0.0.9:53", "10.0.0.1:5353", 0, false, "someone else's"),
         ] {
-            let flow =
-                Flow { protocol: Protocol::Udp, called: address(called), answers: address(answers), mark };
+            let protocol = Protocol::Udp;
+            let (called, answers) = (address(called), address(answers));
+            let flow = Flow { protocol, called, answers, mark, replied: true };
             assert_eq!(flow.is_stale(&table, &former), stale, "{called} to {answers}: {why}");
-            assert!(!Flow { protocol: Protocol::Tcp, ..flow }.is_stale(&table, &former));
         }
+
+        let protocol = Protocol::Tcp;
+        table.record(&[
+            Op::Add(Element::Service(ServiceKey { protocol, ..key }, SharedChain::Random(1))),
+            Op::Add(Element::Target(ServiceKey { protocol, ..key }, 0, address("10.0.0.1:5353"))),
+        ]);
+        let (called, gone) = (address("20.0.0.1:53"), address("10.0.0.2:5353"));
+        let flow = Flow { protocol, called, answers: gone, mark: MARK, replied: true };
+        assert!(!flow.is_stale(&table, &former), "an endpoint that leaves may finish");
+        assert!(Flow { replied: false, ..flow }.is_stale(&table, &former), "one that never answered is dead");
+        let there = Flow { answers: address("10.0.0.1:5353"), replied: false, ..flow };
+        assert!(!there.is_stale(&table, &former), "one that has not answered yet");
     }
 }

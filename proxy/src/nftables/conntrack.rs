@@ -28,16 +28,17 @@ impl Conntrack {
         Ok(Conntrack { socket: Socket::open()? })
     }
 
-    /// Deletes the flows that are stale by the tables; returns how many.
+    /// Deletes the flows of these protocols that are stale by the tables; returns how many.
     pub(super) fn delete_stale(
         &mut self,
+        protocols: &[Protocol],
         tables: &BTreeMap<Family, Table>,
         former: &BTreeSet<IpAddr>,
     ) -> io::Result<u64> {
         let mut deleted = 0;
         for (family, table) in tables {
-            for protocol in [Protocol::Udp, Protocol::Sctp] {
-                let stale = self.find(*family, protocol, |flow| flow.is_stale(table, former))?;
+            for protocol in protocols {
+                let stale = self.find(*family, *protocol, |flow| flow.is_stale(table, former))?;
                 for some in stale.chunks(DELETIONS_AT_ONCE) {
                     self.delete(*family, some)?;
                 }
@@ -55,7 +56,7 @@ impl Conntrack {
     ) -> io::Result<Vec<Entry>> {
         let mut request = Writer::default();
         request.message(head(family, IPCTNL_MSG_CT_GET, libc::NLM_F_DUMP), |writer| {
-            // Spares us the entries of TCP. Kernels before 5.8 show them all the same.
+            // Spares us what is not asked for. Kernels before 5.8 show it all the same.
             writer.nest(CTA_TUPLE_ORIG, |writer| {
                 writer.nest(CTA_TUPLE_PROTO, |writer| writer.attribute(CTA_PROTO_NUM, &[protocol.number()]));
             });
@@ -63,6 +64,11 @@ impl Conntrack {
                 writer.attribute(CTA_FILTER_ORIG_FLAGS, &FILTER_PROTO_NUM.to_ne_bytes());
                 writer.attribute(CTA_FILTER_REPLY_FLAGS, &0_u32.to_ne_bytes());
             });
+            if protocol == Protocol::Tcp {
+                // There may be a million of others. Kernels before 5.18 show these as well.
+                writer.attribute(CTA_STATUS, &0_u32.to_be_bytes());
+                writer.attribute(CTA_STATUS_MASK, &IPS_SEEN_REPLY.to_be_bytes());
+            }
         });
         let mut found = Vec::new();
         self.socket.ask(&request, |message| {
@@ -107,6 +113,7 @@ fn read_flow(body: &[u8]) -> Option<Flow> {
             CTA_PROTO_SRC_PORT,
         )?,
         mark: attribute(body, CTA_MARK).and_then(number).unwrap_or(0),
+        replied: attribute(body, CTA_STATUS).and_then(number).is_none_or(|bits| bits & IPS_SEEN_REPLY != 0),
     })
 }
 
@@ -145,10 +152,12 @@ const IPCTNL_MSG_CT_GET: i32 = 1;
 const IPCTNL_MSG_CT_DELETE: i32 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
 const CTA_MARK: u16 = 8;
 const CTA_ID: u16 = 12;
 const CTA_ZONE: u16 = 18;
 const CTA_FILTER: u16 = 25;
+const CTA_STATUS_MASK: u16 = 26;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
@@ -160,5 +169,7 @@ const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
+// linux/netfilter/nf_conntrack_common.h
+const IPS_SEEN_REPLY: u32 = 1 << 1;
 /// Compare the protocol number of the original direction; numbered in the kernel's nf_internals.h.
 const FILTER_PROTO_NUM: u32 = 1 << 3;

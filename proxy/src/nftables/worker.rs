@@ -16,7 +16,7 @@ use super::{Nftables, protocol_family};
 use crate::TABLE;
 use crate::netlink::{Socket, attribute, messages, string};
 use crate::plane::{Status, VipStatus};
-use crate::service::{Family, Snapshot};
+use crate::service::{Family, Protocol, Snapshot};
 use crate::skeleton::Mode;
 use crate::table::VipChange;
 
@@ -169,7 +169,12 @@ impl Worker {
         self.due.last_flows = Some(now);
         self.due.flows = now + FLOWS_PERIOD;
         let Some(conntrack) = self.conntrack.as_mut().filter(|_| self.in_place.is_some()) else { return };
-        match conntrack.delete_stale(self.nftables.tables(), &self.former) {
+        // Who was called a moment ago may answer yet: connections that are being made are looked at the second time.
+        let protocols: &[Protocol] = match self.due.flows_again {
+            true => &[Protocol::Udp, Protocol::Sctp],
+            false => &[Protocol::Udp, Protocol::Sctp, Protocol::Tcp],
+        };
+        match conntrack.delete_stale(protocols, self.nftables.tables(), &self.former) {
             Ok(0) => {}
             Ok(deleted) => {
                 self.status.stale_flows_deleted += deleted;

@@ -1,7 +1,9 @@
 //! The data plane on its thread: acknowledgements, repair, stale flows.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use l34_proxy::nftables::{Handle, spawn};
 use l34_proxy::{DataPlane, Mode, Protocol, Snapshot, Status};
@@ -128,5 +130,41 @@ fn a_udp_flow_follows_the_table() {
         wanted.vips.remove(&vip.parse().unwrap());
         step(&plane, &wanted);
         plane.remove_all().unwrap();
+    }
+}
+
+#[test]
+fn a_connection_that_nobody_answers_turns_to_an_endpoint_that_lives() {
+    for (vip, v6) in [(V4, false), (V6, true)] {
+        let lab = Lab::new();
+        let (plane, _) = start(&lab);
+        let mut wanted = everything();
+        let service = key(vip, Protocol::Tcp, RANDOM);
+        wanted.services.insert(service, entry(endpoints(v6, [11])));
+        bring(&plane, &wanted);
+        // An endpoint on a node without power: not even a reset.
+        let family = if v6 { "ip6" } else { "ip" };
+        let dead = endpoints(v6, [11])[0].ip();
+        lab.nft(
+            "endpoints",
+            &format!(
+                "table inet count {{ chain dead {{ type filter hook prerouting priority -300;
+                {family} daddr {dead} meta l4proto tcp counter drop;\n}}\n}}"
+            ),
+        );
+        let to = at(vip, RANDOM).parse().unwrap();
+        let connected = std::thread::scope(|scope| {
+            let connecting = scope.spawn(|| {
+                // Its SYNs go out at once, after a second, and after three.
+                lab.inside("client", || TcpStream::connect_timeout(&to, Duration::from_secs(6)))
+            });
+            wait_until("the first SYN", || lab.counted("endpoints") > 0);
+            wanted.services.insert(service, entry(endpoints(v6, [12])));
+            bring(&plane, &wanted);
+            connecting.join().unwrap()
+        });
+        let mut answer = String::new();
+        connected.unwrap().read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&endpoints(v6, [12])[0].to_string()), "{answer}");
     }
 }
