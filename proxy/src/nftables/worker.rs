@@ -45,6 +45,8 @@ struct Due {
     flows: Instant,
     /// Whether to look once more soon: a packet that saw the old table may make its entry after we looked.
     flows_again: bool,
+    /// There was a change before the last look.
+    change_is_old: bool,
     last_repair: Option<Instant>,
     last_flows: Option<Instant>,
     backoff: Duration,
@@ -64,6 +66,7 @@ impl Worker {
             apply: None,
             flows: Instant::now(),
             flows_again: false,
+            change_is_old: false,
             last_repair: None,
             last_flows: None,
             backoff: RETRY_FIRST,
@@ -169,10 +172,10 @@ impl Worker {
         self.due.last_flows = Some(now);
         self.due.flows = now + FLOWS_PERIOD;
         let Some(conntrack) = self.conntrack.as_mut().filter(|_| self.in_place.is_some()) else { return };
-        // Who was called a moment ago may answer yet: connections that are being made are looked at the second time.
-        let protocols: &[Protocol] = match self.due.flows_again {
-            true => &[Protocol::Udp, Protocol::Sctp],
-            false => &[Protocol::Udp, Protocol::Sctp, Protocol::Tcp],
+        // Who was called a moment ago may answer yet, and TCP has many entries: it is looked at a while after a change.
+        let protocols: &[Protocol] = match self.due.change_is_old {
+            true => &[Protocol::Udp, Protocol::Sctp, Protocol::Tcp],
+            false => &[Protocol::Udp, Protocol::Sctp],
         };
         match conntrack.delete_stale(protocols, self.nftables.tables(), &self.former) {
             Ok(0) => {}
@@ -185,7 +188,8 @@ impl Worker {
                 return;
             }
         }
-        if std::mem::take(&mut self.due.flows_again) {
+        self.due.change_is_old = std::mem::take(&mut self.due.flows_again);
+        if self.due.change_is_old {
             self.due.flows = now + FLOWS_GAP;
         } else {
             self.former.clear();
