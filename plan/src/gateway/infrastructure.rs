@@ -14,7 +14,6 @@ use l34_crds::names;
 
 use crate::daemonset;
 use crate::meta::label;
-use crate::networks::{attached, attachments};
 use crate::snapshot::{Made, NamespacedName, Objects};
 
 pub use causes::{Cause, CauseKind, causes};
@@ -59,8 +58,9 @@ impl<'a> Infrastructure<'a> {
 
     /// Adds that nothing in this cluster attaches networks, in words. Pods come up without them, ready but of no use.
     pub fn is_without_networks(&mut self, gateway: &Gateway, words: &str) {
-        if attached(gateway).is_ok_and(|networks| !networks.is_empty()) {
-            self.causes.retain(|cause| cause.kind != CauseKind::MissingNetwork);
+        if causes::wants_networks(gateway) {
+            let follows = [CauseKind::MissingNetwork, CauseKind::Unattached];
+            self.causes.retain(|cause| !follows.contains(&cause.kind));
             self.causes.push(Cause { kind: CauseKind::NoMultus, words: words.to_owned() });
             self.causes.sort();
         }
@@ -72,11 +72,12 @@ impl<'a> Infrastructure<'a> {
         self.pods.iter().filter(stays).any(|pod| is_ready(pod)) || self.daemon_set.is_some_and(has_ready)
     }
 
-    /// Whether no gateway pod has the networks that it needs, for there is no Multus.
+    /// Whether no gateway pod has the networks that it needs.
     fn lacks_networks(&self) -> bool {
-        let is_attached = |pod: &&Pod| attachments(pod).is_ok_and(|attachments| !attachments.is_empty());
-        self.causes.iter().any(|cause| cause.kind == CauseKind::NoMultus)
-            && !self.pods.iter().any(is_attached)
+        self.causes.iter().any(|cause| match cause.kind {
+            CauseKind::NoMultus => !self.pods.iter().any(|pod| causes::is_attached(pod)),
+            kind => kind == CauseKind::Unattached,
+        })
     }
 
     /// The condition `Programmed`, as far as the gateway pods go.

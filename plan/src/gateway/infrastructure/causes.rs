@@ -10,8 +10,9 @@ use l34_crds::gateway::Gateway;
 use l34_crds::jiff::Timestamp;
 use serde::Serialize;
 
-use super::words;
+use super::{is_ready, words};
 use crate::daemonset;
+use crate::networks::{attached, attachments};
 use crate::snapshot::NamespacedName;
 
 /// Something that keeps gateway pods from running.
@@ -47,6 +48,8 @@ pub enum CauseKind {
     Container,
     /// A container ends again and again.
     Crash,
+    /// Pods are ready without the networks that the Gateway names: nothing attaches any later.
+    Unattached,
 }
 
 impl CauseKind {
@@ -55,7 +58,7 @@ impl CauseKind {
         match self {
             Self::NameTaken | Self::NoMultus | Self::MissingNetwork => "Invalid",
             Self::Refused | Self::NoNode | Self::Unschedulable => "NoResources",
-            Self::Network | Self::Image | Self::Container | Self::Crash => "Pending",
+            Self::Network | Self::Image | Self::Container | Self::Crash | Self::Unattached => "Pending",
         }
     }
 }
@@ -104,7 +107,23 @@ pub fn causes(
     for pod in pods {
         causes.of_pod(set, pod, &latest);
     }
+    let ready = pods.iter().find(|pod| is_ready(pod));
+    if let Some(pod) = ready.filter(|_| wants_networks(gateway) && !pods.iter().any(|pod| is_attached(pod))) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let words = format!("pod {name} has none of its networks: it came up without Multus; delete it");
+        causes.add(CauseKind::Unattached, words);
+    }
     causes.list()
+}
+
+/// Whether the pods of the Gateway need networks beside the cluster's own.
+pub(super) fn wants_networks(gateway: &Gateway) -> bool {
+    attached(gateway).is_ok_and(|networks| !networks.is_empty())
+}
+
+/// Whether a Pod has networks beside the cluster's own.
+pub(super) fn is_attached(pod: &Pod) -> bool {
+    attachments(pod).is_ok_and(|attachments| !attachments.is_empty())
 }
 
 /// The first cause of each kind.

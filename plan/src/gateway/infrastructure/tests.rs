@@ -229,6 +229,9 @@ fn without_multus_a_ready_pod_is_of_no_use_unless_it_has_its_networks_from_befor
     let networks = json!({"annotations": {"k8s.v1.cni.cncf.io/networks": "vlan-100"}});
     world.gateway.spec.infrastructure = serde_json::from_value(networks).unwrap();
     assert_eq!(programmed(&world), said("Invalid", "no Multus"));
+    world.missing.clear();
+    let late = "pod l34-gw-aaaaa has none of its networks: it came up without Multus; delete it";
+    assert_eq!(world.programmed(), said("Pending", late), "nor is it afterwards");
 
     let mut pod = world.objects.pods.get("ns", "l34-gw-aaaaa").unwrap().as_ref().clone();
     let attached = r#"[{"name": "ns/vlan-100", "interface": "net1", "ips": ["169.254.100.2"]}]"#;

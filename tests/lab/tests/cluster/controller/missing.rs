@@ -1,10 +1,14 @@
 //! A cluster in which something is missing that controller and router need. Neither ends: each says once what it is and
 //! what to do about it, and goes on when it is there.
 
-use super::scene::{EXAMPLE, NODE, Tenant, condition, prepare, state};
-use l34_lab::{ControlPlane, Controller, GatewayApi, GatewayPod, Lab, Options, PodFacts, wait_until};
+use super::scene::{EXAMPLE, NODE, Tenant, attach_networks, condition, prepare, state, text};
+use l34_lab::{
+    ControlPlane, Controller, GatewayApi, GatewayPod, Lab, Options, PodFacts, Process, Router, wait_until,
+};
 use serde_json::{Value, json};
-use std::thread::sleep;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 const GATEWAYS: &str = "gateways.gateway.networking.k8s.io";
@@ -160,24 +164,105 @@ fn without_multus_a_gateway_is_told() {
     bring(&plane, &networks);
     says(|| controller.process().log(), "mended: NetworkAttachmentDefinition k8s.cni.cncf.io/v1");
     tenant.apply(EXAMPLE);
+    tenant.has(gateway, "Programmed", "False Pending", "it came up without Multus; delete it");
+    plane.end_pod(tenant.name, &pod);
+    let again = tenant.gateway_pod("my-kpng-gateway");
+    attach_networks(&plane, tenant.name, &again);
+    plane.run_pod(tenant.name, &again, NODE, "10.88.0.10");
     tenant.has(gateway, "Programmed", "True Programmed", "");
 }
 
 #[test]
-fn a_class_tells_that_the_gateway_api_is_too_old() {
+fn a_class_tells_that_kubernetes_and_the_gateway_api_are_too_old() {
     let gateway_api = Some(GatewayApi::V1_1Standard);
     let plane = ControlPlane::start(Options { gateway_api, ..Options::ALL });
     prepare(&plane);
-    let controller = Controller::start(&plane, "old", "");
+    let kubeconfig = as_version_1_28(&plane);
+    let netns = &plane.host().netns;
+    let run = ["run", "--lease-namespace", ControlPlane::SYSTEM, "--listen", "127.0.0.1:9474"];
+    let args = [&run[..], &["--kubeconfig", &kubeconfig]].concat();
+    let log = plane.file("old.log", "");
+    let controller = Process::start(netns, &Controller::binary(), &args, log.as_ref());
+
+    let kubernetes = format!("Kubernetes {OLD}");
+    let of_kubernetes = ": too old; our CRDs have rules that take 1.30";
+    let of_gateway_api =
+        "its Gateways have no spec.infrastructure; the networks towards the Pods cannot be named";
     wait_until(LOOKED_AGAIN, "SupportedVersion", || {
         let class = plane.read("/apis/gateway.networking.k8s.io/v1/gatewayclasses/l34")?;
         let said = condition(&class["status"]["conditions"], "SupportedVersion");
-        let words = said["message"].as_str().unwrap_or_default();
-        let wanted =
-            "Gateway API v1: its Gateways have no spec.infrastructure; the networks towards the Pods cannot";
+        let words = text(&said["message"]);
+        let names_both = [&kubernetes, of_kubernetes, of_gateway_api].iter().all(|part| words.contains(part));
         match state(&said).as_str() {
-            "False UnsupportedVersion" if words.starts_with(wanted) => Ok(()),
-            _ => Err(format!("{class} {}", controller.process().log())),
+            "False UnsupportedVersion" if names_both => Ok(()),
+            _ => Err(format!("{class} {}", controller.log())),
         }
     });
+    for words in [of_kubernetes, of_gateway_api] {
+        assert_eq!(controller.log().matches(words).count(), 1, "{}", controller.log());
+    }
+    let check = ["check", "--kubeconfig", &kubeconfig];
+    let check = netns.command(&Router::binary()).args(check).output().expect("it starts");
+    let said = String::from_utf8_lossy(&check.stdout);
+    for words in [of_kubernetes, of_gateway_api] {
+        let is_said = |line: &str| line.trim_start().starts_with('✗') && line.contains(words);
+        assert!(said.lines().any(is_said), "{said}");
+    }
+}
+
+/// What the API server seems to be.
+const OLD: &str = "v1.28.";
+
+/// A kubeconfig of the administrator's by which the API server seems to be of an older version. What answers there ends
+/// with the process of the tests.
+#[track_caller]
+fn as_version_1_28(plane: &ControlPlane) -> String {
+    let real = plane.read("/version").expect("it has a version")["gitVersion"].to_string();
+    let (told, instead) =
+        (format!("\"gitVersion\": {}", &real[..OLD.len() + 1]), format!("\"gitVersion\": \"{OLD}"));
+    let netns = &plane.host().netns;
+    let listener = netns.enter(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+    let server = listener.local_addr().expect("it has an address");
+    netns.spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(KUBECTL_PROXY) else { return };
+            let (Ok(asks), Ok(asked)) = (client.try_clone(), server.try_clone()) else { return };
+            let (told, instead) = (told.clone(), instead.clone());
+            thread::spawn(move || {
+                let _ = io::copy(&mut &asks, &mut &asked);
+                let _ = asked.shutdown(Shutdown::Both);
+            });
+            thread::spawn(move || pass(server, client, &told, &instead));
+        }
+    });
+    let cluster = json!({"name": "old", "cluster": {"server": format!("http://{server}")}});
+    let context = json!({"name": "old", "context": {"cluster": "old", "user": "anybody"}});
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [cluster],
+        "contexts": [context],
+        "users": [{"name": "anybody", "user": {}}],
+        "current-context": "old",
+    });
+    plane.file("old-kubeconfig", &kubeconfig.to_string())
+}
+
+/// Where every control plane has a `kubectl proxy`, with all rights.
+const KUBECTL_PROXY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8001);
+
+/// Passes on what is read, with a text of the same length in place of another.
+fn pass(mut from: TcpStream, mut to: TcpStream, told: &str, instead: &str) {
+    let mut buffer = [0; 65536];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        let bytes = &mut buffer[..length];
+        let found = bytes.windows(told.len()).position(|window| window == told.as_bytes());
+        if let Some(at) = found {
+            bytes[at..at + told.len()].copy_from_slice(instead.as_bytes());
+        }
+        if to.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
 }

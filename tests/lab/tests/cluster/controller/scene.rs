@@ -208,6 +208,15 @@ impl<'a> Tenant<'a> {
     }
 }
 
+/// What Multus writes on a gateway pod of the example.
+#[track_caller]
+pub(crate) fn attach_networks(plane: &ControlPlane, namespace: &str, pod: &str) {
+    let status =
+        json!([{"name": "vlan-100", "interface": "vlan-100"}, {"name": "macvlan-nad", "interface": "net1"}]);
+    let annotation = format!("k8s.v1.cni.cncf.io/network-status={status}");
+    plane.kubectl().run(&["annotate", "pod", pod, "-n", namespace, &annotation]);
+}
+
 /// Waits, and leaves the processors to the servers between two looks.
 #[track_caller]
 fn until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {

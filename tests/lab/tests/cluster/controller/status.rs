@@ -1,8 +1,8 @@
 //! The status of Gateways, GatewayClasses and GatewayRouters.
 
 use super::scene::{
-    CLASS, EXAMPLE, NODE, SOON, Tenant, addresses, condition, gateway, gateway_router, plane, router_state,
-    state,
+    CLASS, EXAMPLE, NODE, SOON, Tenant, addresses, attach_networks, condition, gateway, gateway_router,
+    plane, router_state, state,
 };
 use l34_lab::wait_until;
 use serde_json::{Value, json};
@@ -49,6 +49,7 @@ fn the_example_is_programmed_when_a_gateway_pod_is_ready() {
     let annotations = &slices[0]["metadata"]["annotations"];
     assert_eq!(annotations["l34.gateway.api.poc/granted-addresses"], "20.0.0.1");
 
+    attach_networks(&plane, "example", &pod);
     plane.run_pod("example", &pod, NODE, "10.244.0.10");
     let seen = tenant.has(gateway, "Programmed", "True Programmed", "");
     assert_eq!(listener(&seen, "all"), ["True Accepted", "True ResolvedRefs", "True Programmed"]);

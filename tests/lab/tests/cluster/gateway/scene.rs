@@ -1,6 +1,6 @@
 //! The picture in `gateway`, as values.
 
-use crate::controller::scene::{EXAMPLE, NODE, Tenant, text};
+use crate::controller::scene::{EXAMPLE, NODE, Tenant, attach_networks, text};
 use l34_lab::{Attempt, Bird, GatewayPod, Host, Lab, PodFacts, Process, Segment, Vpn, wait_until};
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -149,6 +149,7 @@ impl Gateway {
         let router = GatewayPod::start_with(lab, &host, &kubeconfig, &facts, &args);
         let gateway = Gateway { name, host, router };
         gateway.is_ready();
+        attach_networks(plane, tenant.name, &gateway.name);
         plane.run_pod(tenant.name, &gateway.name, NODE, &address.to_string());
         gateway
     }
