@@ -160,6 +160,7 @@ fn without_multus_a_gateway_is_told() {
     tenant.has(gateway, "Programmed", "False Invalid", words);
     let log = controller.process().log();
     assert_eq!(log.matches(words).count(), 1, "{log}");
+    assert!(!log.contains("cannot look for"), "{log}");
 
     bring(&plane, &networks);
     says(|| controller.process().log(), "mended: NetworkAttachmentDefinition k8s.cni.cncf.io/v1");
