@@ -6,7 +6,7 @@ bin=${L34_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/l34-kubernetes}/bin
 
 # Everything of a running cluster is below this folder, or ends with the processes that it names.
 state=${L34_CLUSTER:-${TMPDIR:-/tmp}/l34-cluster}
-nodes=${L34_NODES:-2}
+nodes=$(cat "$state/nodes" 2>/dev/null || echo "${L34_NODES:-2}")
 # One switch for each outside network: not every kernel has 8021q, and a VLAN is a network of its own anyway.
 outside_networks="vlan-100 vlan-200 vlan-300"
 # Before the names of cgroups, which are the machine's.
@@ -87,4 +87,27 @@ make_cgroups() {
             [ ! -s "$root/$file" ] || cat "$root/$file" >"$root/$id-$1/$file"
         done
     done
+}
+
+# remove_cgroups PATTERN: of parts whose names match.
+remove_cgroups() {
+    local root group
+    for root in $(cgroup_roots); do
+        # shellcheck disable=SC2086 # a pattern
+        for group in "$root/$id"-$1; do
+            [ -d "$group" ] || continue
+            for _ in $(seq 20); do
+                find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+                [ -d "$group" ] || break
+                sleep 0.1
+            done
+            [ ! -d "$group" ] || echo "still there: $group" >&2
+        done
+    done
+}
+
+# A bridge passes frames on; whether they may pass is nobody's business.
+switches_only() {
+    [ ! -d /proc/sys/net/bridge ] || on "$1" sysctl -q -w net.bridge.bridge-nf-call-iptables=0 \
+        net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 }

@@ -7,8 +7,8 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 proof=${L34_CLUSTER:-${TMPDIR:-/tmp}/l34-cluster}/proof
 mkdir -p "$proof"
 limit=120
-# Of a chart and images that are newer than what is installed: tests/cluster/run tags them.
-newer=99.0.0
+# Of a chart and images that are older than what is installed: tests/cluster/run tags them.
+older=0.0.1
 
 app=example-target-application-a
 # Of examples/dual-stack.yaml: the Service without affinity, by both families.
