@@ -93,7 +93,7 @@ generate:
 charts:
 	@tests/setup/kubernetes helm
 	cargo test --locked -p l34-charts
-	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,in,docker,images,runc,overlay,run,prove,disrupt}
+	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,node,older-chart,in,docker,images,runc,overlay,run,prove,disrupt}
 
 images:
 	deploy/images/build $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(VERSION),--version $(VERSION)) $(if $(PUSH),--push) $(if $(OCI),--oci $(OCI))
@@ -101,9 +101,11 @@ images:
 kind-up: images
 	deploy/walkthrough/kind-up
 
+# Whatever context is current: it is the kind cluster that they work on.
 kind-demo:
+	kind export kubeconfig --name l34
 	deploy/walkthrough/run
 
 kind-down:
-	-deploy/walkthrough/run --down
+	-kind export kubeconfig --name l34 && deploy/walkthrough/run --down
 	kind delete cluster --name l34
