@@ -77,7 +77,7 @@ impl Peer {
         message.extend((19 + body.len() as u16).to_be_bytes());
         message.push(kind);
         message.extend(body);
-        self.0.write_all(&message).unwrap();
+        self.0.write_all(&message).expect("the session is open");
     }
 
     /// The next UPDATE.
@@ -87,7 +87,7 @@ impl Peer {
             self.0.read_exact(&mut header).expect("a message in time");
             let length = u16::from_be_bytes([header[16], header[17]]);
             let mut body = vec![0; usize::from(length) - header.len()];
-            self.0.read_exact(&mut body).unwrap();
+            self.0.read_exact(&mut body).expect("the rest of the message");
             match header[18] {
                 UPDATE => return body,
                 OPEN | KEEPALIVE => {}
