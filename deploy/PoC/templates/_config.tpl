@@ -65,6 +65,9 @@ spec:
         imagePullPolicy: {{ .Values.pullPolicy }}
         args: [sysctls]
         terminationMessagePolicy: FallbackToLogsOnError
+        # As the router's: a quota may ask every container for them, and a pod's request is the larger one.
+        resources:
+          {{- toYaml $router.resources | nindent 10 }}
         securityContext:
           privileged: true
           readOnlyRootFilesystem: true
