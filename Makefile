@@ -35,7 +35,7 @@ demo-down:
 	@demo/run --down
 
 # CI=true adds the static checks.
-test: needs $(if $(CI),check) unit labs cluster
+test: needs $(if $(CI),check) unit charts labs cluster
 
 needs: packages
 	@tests/setup/needs
