@@ -98,9 +98,13 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     };
     let vips = holdings.decide(&vips::Ground { me, standing: &standing, entries: &services, seen: &seen });
 
+    let myself = || ObjectRef::new(Kind::Gateway, namespace, name);
     if standing != Standing::Ours {
         let words = format!("{standing}; no VIP is announced");
-        problems.push(Problem::error(ObjectRef::new(Kind::Gateway, namespace, name), "", words));
+        problems.push(Problem::error(myself(), "", words));
+    } else if peers.is_empty() && statics.is_empty() && blocked.is_empty() {
+        let words = "no GatewayRouter belongs to it; its VIPs are announced to nobody";
+        problems.push(Problem::warning(myself(), "", words));
     }
     if me.view == View::Own {
         problems.extend(unmanaged(objects, me));
