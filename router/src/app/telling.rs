@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use l34_bgp::State;
 use l34_bgp::speaker::{Event, EventKind};
 use l34_crds::jiff::Timestamp;
 use l34_plan::snapshot::NamespacedName;
@@ -17,12 +18,15 @@ impl App {
     /// # Errors
     /// Why it does not, in words.
     pub(crate) fn ready(&mut self, live: &Live) -> Result<(), String> {
+        let open = self.way_back.open();
         let unsettled = self.intent.iter().flat_map(|intent| {
             let peers = intent.peers.iter().filter(|peer| {
                 let view = live.bgp.get(&translate::key(peer));
-                // Established, or failed, or not even tried: all of these are known.
-                !view.is_some_and(|view| {
-                    view.sessions > 0 || view.last_error.is_some() || view.waiting.is_some()
+                // Established, or failed, or not even tried: all of these are known. While a peer that is up has no VIP
+                // of ours yet, a rollout must not go on and take the next gateway away.
+                !view.is_some_and(|view| match view.state {
+                    State::Established => open.contains(translate::family(&peer.address)),
+                    _ => view.sessions > 0 || view.last_error.is_some() || view.waiting.is_some(),
                 })
             });
             let statics = intent.statics.iter().filter(|route| self.static_problem(route).is_some());

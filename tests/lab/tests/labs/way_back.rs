@@ -1,14 +1,15 @@
 //! A VIP and the way back for what answers on it.
 //!
 //! Claim: a peer hears of a VIP only when its own default route is in the gateway's kernel; before, answers would be lost.
-//! The peer is a socket of the test's: a daemon would send its routes too soon for the order to show.
+//! Until then the router is not ready: a rollout would go on and take the gateway away that the peer uses. The peer is a socket of the test's: a daemon would send its routes too soon for the order to show.
 
 use crate::scene::*;
-use l34_lab::Host;
+use l34_lab::{Host, Router, get, wait_until};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 const AS: u32 = 4_248_829_953;
+const LISTEN: &str = "127.0.0.1:9474";
 const OPEN: u8 = 1;
 const UPDATE: u8 = 2;
 const KEEPALIVE: u8 = 4;
@@ -22,8 +23,10 @@ fn a_vip_is_announced_once_the_peers_default_route_is_in_the_kernel() {
     let (host, _) = scene.gateway(0);
     let peer = gateway_router("gateway-v4", VPN, &[]);
     let vip = service("service-a", &["20.0.0.1"]);
-    let router =
-        scene.router(&host, &[("gateway.yaml", GATEWAY_ONLY), ("peer.yaml", &peer), ("service.yaml", &vip)]);
+    let manifests = [("gateway.yaml", GATEWAY_ONLY), ("peer.yaml", &peer), ("service.yaml", &vip)];
+    let options = format!("--dataplane none --listen {LISTEN}");
+    let router = Router::start(&scene.lab, &host, GATEWAY, &manifests, &options);
+    let ready = || get(&host.netns, LISTEN, "/readyz").map(|(status, words)| format!("{status} {words}"));
     let mut peer = Peer(listener.accept().unwrap().0);
     peer.0.set_read_timeout(Some(SESSION)).unwrap();
     peer.establish();
@@ -32,11 +35,16 @@ fn a_vip_is_announced_once_the_peers_default_route_is_in_the_kernel() {
     let vips = router.show("vips");
     assert_eq!(vips["vips"][0]["peers"], 0, "{vips}");
     assert_eq!(vips["vips"][0]["reason"], "the routes of its peers are not in the kernel yet", "{vips}");
+    assert_eq!(ready(), Ok("503 waits for default/gateway-v4\n".to_owned()));
     assert_eq!(default_routes(&host), [] as [&str; 0]);
 
     peer.announce_default();
     assert!(peer.update().ends_with(&[32, 20, 0, 0, 1]), "the VIP");
     assert_eq!(default_routes(&host), [VPN]);
+    wait_until(SOON, "the router is ready", || match ready()?.as_str() {
+        "200 ok\n" => Ok(()),
+        other => Err(other.to_owned()),
+    });
 }
 
 fn default_routes(host: &Host) -> Vec<String> {
