@@ -17,6 +17,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
+use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(crate) struct Seen {
 impl Lab {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(sweep);
         let prefix = format!("lx-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let lab = Lab { prefix };
         for part in PARTS {
@@ -278,6 +281,17 @@ impl Lab {
 
     fn run(&self, program: &str, args: &[&str]) {
         assert!(Command::new(program).args(args).status().unwrap().success(), "{program} {args:?}");
+    }
+}
+
+/// Removes what a run has left that was killed: its namespaces have names, and outlive it.
+fn sweep() {
+    let Ok(names) = std::fs::read_dir("/run/netns") else { return };
+    for name in names.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        let process = name.strip_prefix("lx-").and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| !std::path::Path::new("/proc").join(process).exists()) {
+            let _ = Command::new("ip").args(["netns", "del", &name]).status();
+        }
     }
 }
 
