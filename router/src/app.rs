@@ -198,9 +198,8 @@ impl App {
             self.history.note(event);
             self.tell_session(event);
         }
-        let (written, _) = self.parts.kernel.progress();
         for (peer, became) in news.sessions {
-            self.way_back.session(&peer, became, written, Instant::now());
+            self.way_back.session(&peer, became, Instant::now());
             if let (Session::Up | Session::Complete, Some(interface)) = (became, peer.interface) {
                 self.set_lost(&SessionKey { remote: peer.address, interface }, false);
             }
@@ -215,8 +214,8 @@ impl App {
 
     /// The kernel has carried something out, or time has passed.
     pub(crate) fn look_for_the_way_back(&mut self) -> Option<Config> {
-        let (_, carried_out) = self.parts.kernel.progress();
-        if self.way_back.look(carried_out, Instant::now()) { self.reconfigure() } else { None }
+        let changed = self.way_back.look(self.parts.kernel.carried_out(), Instant::now());
+        if changed { self.reconfigure() } else { None }
     }
 
     /// The speaker has learned or lost routes.
@@ -334,11 +333,8 @@ impl App {
         let defaults = changes.iter().filter(|(prefix, _)| prefix.prefix_len() == 0);
         let usable = |route: &Option<Route>| route.as_ref().is_some_and(|route| !route.next_hops.is_empty());
         let defaults: Vec<_> = defaults.map(|(prefix, route)| (Family::of(prefix), usable(route))).collect();
-        self.parts.kernel.update(changes);
-        let (written, _) = self.parts.kernel.progress();
-        for (family, there) in defaults {
-            self.way_back.default_route(family, there, written);
-        }
+        let write = self.parts.kernel.update(changes);
+        self.way_back.wrote(write, &defaults);
     }
 
     /// Why a static router is not usable at present.

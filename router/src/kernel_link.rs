@@ -1,6 +1,5 @@
 //! The kernel's routes as the rest of the router sees them, with or without leave to change them.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -24,8 +23,6 @@ pub(crate) struct KernelLink {
     handle: Handle,
     /// Whether routes and rules are written.
     writes: bool,
-    /// The last of our writes, in the kernel thread's count.
-    written: Cell<u64>,
     report: watch::Receiver<Option<Report>>,
 }
 
@@ -59,7 +56,7 @@ pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
     )?;
     let writes = fib == Fib::Kernel;
     let found = if writes { left_over(&handle) } else { FamilySet::EMPTY };
-    let link = KernelLink { handle, writes, written: Cell::default(), report: reports.clone() };
+    let link = KernelLink { handle, writes, report: reports.clone() };
     Ok(Started { link, interfaces: interfaces_seen, reports, found })
 }
 
@@ -92,10 +89,10 @@ impl KernelLink {
         }
     }
 
-    /// Changes where prefixes lead.
-    pub(crate) fn update(&self, changes: Vec<FibChange>) {
+    /// Changes where prefixes lead. Returns the number of this write, see [`KernelLink::carried_out`].
+    pub(crate) fn update(&self, changes: Vec<FibChange>) -> u64 {
         if !self.writes {
-            return;
+            return 0;
         }
         let mut last: Option<(Vec<NextHop>, NextHops)> = None;
         let changes = changes.into_iter().map(|(prefix, route)| {
@@ -109,13 +106,12 @@ impl KernelLink {
             last = Some((hops, shared.clone()));
             (prefix, (!shared.is_empty()).then_some(shared))
         });
-        self.written.set(self.handle.update(changes.collect()));
+        self.handle.update(changes.collect())
     }
 
-    /// The last write of routes, and up to which one the kernel has carried them out.
-    pub(crate) fn progress(&self) -> (u64, u64) {
-        let carried_out = self.report.borrow().as_ref().map_or(0, |report| report.generation);
-        (self.written.get(), carried_out)
+    /// Up to which write the kernel has carried them out, as far as it lets them.
+    pub(crate) fn carried_out(&self) -> u64 {
+        self.report.borrow().as_ref().map_or(0, |report| report.generation)
     }
 
     /// Says which next hops do not answer, ahead of the routes that will follow from it.

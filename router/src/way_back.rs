@@ -23,12 +23,14 @@ pub(crate) struct WayBack {
     writes: bool,
     /// Families of which an earlier router's routes are still in the kernel.
     found: FamilySet,
+    /// The last write of routes, in the kernel's count.
+    written: u64,
     families: [Side; 2],
 }
 
 #[derive(Debug, Default)]
 struct Side {
-    /// Since which write, in the kernel's count, there is a default route.
+    /// Since which write there is a default route.
     default: Option<u64>,
     sessions: BTreeMap<PeerKey, Standing>,
     open: bool,
@@ -45,25 +47,27 @@ enum Standing {
 
 impl WayBack {
     pub(crate) fn new(writes: bool, found: FamilySet) -> WayBack {
-        let mut way = WayBack { writes, found, families: Default::default() };
-        way.look(0, Instant::now());
-        way
+        let side = |family| Side { open: !writes || found.contains(family), ..Side::default() };
+        WayBack { writes, found, written: 0, families: Family::ALL.map(side) }
     }
 
-    /// A session has come up, has got all routes of its peer, or is over. `written`: the last write to the kernel.
-    pub(crate) fn session(&mut self, peer: &PeerKey, session: Session, written: u64, now: Instant) {
+    /// A session has come up, has got all routes of its peer, or is over.
+    pub(crate) fn session(&mut self, peer: &PeerKey, session: Session, now: Instant) {
         let sessions = &mut self.families[translate::family(&peer.address).index()].sessions;
         match session {
             Session::Up => drop(sessions.insert(peer.clone(), Standing::Awaited(now))),
-            Session::Complete => drop(sessions.insert(peer.clone(), Standing::Complete(written))),
+            Session::Complete => drop(sessions.insert(peer.clone(), Standing::Complete(self.written))),
             Session::Down => drop(sessions.remove(peer)),
         }
     }
 
-    /// The family has a default route from this write on, or none any more.
-    pub(crate) fn default_route(&mut self, family: Family, there: bool, written: u64) {
-        let default = &mut self.families[family.index()].default;
-        *default = there.then(|| default.unwrap_or(written));
+    /// Routes were written, among them default routes: whether there is one of the family from now on.
+    pub(crate) fn wrote(&mut self, write: u64, defaults: &[(Family, bool)]) {
+        self.written = write;
+        for (family, there) in defaults {
+            let default = &mut self.families[family.index()].default;
+            *default = there.then(|| default.unwrap_or(write));
+        }
     }
 
     /// What an earlier router left is gone, or was announced anew.
@@ -104,9 +108,11 @@ impl WayBack {
 
     /// Families without a default route although a session is up and its routes were waited for.
     pub(crate) fn missing(&self) -> FamilySet {
-        let lacks = |side: &Side| side.open && side.default.is_none() && !side.sessions.is_empty();
-        let lacking = Family::ALL.into_iter().filter(|family| lacks(&self.families[family.index()]));
-        lacking.filter(|_| self.writes).collect()
+        let lacks = |family: &Family| {
+            let side = &self.families[family.index()];
+            self.writes && side.open && side.default.is_none() && !side.sessions.is_empty()
+        };
+        Family::ALL.into_iter().filter(lacks).collect()
     }
 }
 
@@ -130,17 +136,17 @@ mod tests {
         let (now, peer) = (Instant::now(), peer("169.254.100.150"));
         let mut way = WayBack::new(true, FamilySet::EMPTY);
         assert!(!opens(&mut way, 0, now), "nor is it there when the session comes up");
-        way.session(&peer, Session::Up, 0, now);
+        way.session(&peer, Session::Up, now);
         assert!(!opens(&mut way, 0, now));
-        way.default_route(Family::Ipv6Unicast, true, 1);
+        way.wrote(1, &[(Family::Ipv6Unicast, true)]);
         assert!(!opens(&mut way, 1, now), "another family is no way");
-        way.default_route(V4, true, 2);
+        way.wrote(2, &[(V4, true)]);
         assert!(!opens(&mut way, 1, now), "not in the kernel yet");
         assert!(opens(&mut way, 2, now));
-        way.default_route(V4, false, 3);
+        way.wrote(3, &[(V4, false)]);
         assert!(opens(&mut way, 3, now), "stays while the session is up");
         assert!(!way.missing().is_empty());
-        way.session(&peer, Session::Down, 3, now);
+        way.session(&peer, Session::Down, now);
         assert!(!opens(&mut way, 3, now), "and begins anew with the next one");
     }
 
@@ -148,14 +154,15 @@ mod tests {
     fn a_peer_without_a_default_route_is_waited_for_until_it_has_sent_all_or_for_a_while() {
         let (now, peer) = (Instant::now(), peer("169.254.100.150"));
         let mut way = WayBack::new(true, FamilySet::EMPTY);
-        way.session(&peer, Session::Up, 0, now);
+        way.session(&peer, Session::Up, now);
         assert!(!opens(&mut way, 0, now));
         assert_eq!(way.next_look(), Some(now + PATIENCE));
         assert!(opens(&mut way, 0, now + PATIENCE));
 
         let mut way = WayBack::new(true, FamilySet::EMPTY);
-        way.session(&peer, Session::Up, 0, now);
-        way.session(&peer, Session::Complete, 5, now);
+        way.session(&peer, Session::Up, now);
+        way.wrote(5, &[]);
+        way.session(&peer, Session::Complete, now);
         assert!(!opens(&mut way, 4, now), "its routes are not in the kernel yet");
         assert!(opens(&mut way, 5, now));
         assert_eq!(way.next_look(), None);
