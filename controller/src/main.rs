@@ -54,8 +54,7 @@ fn main() -> ExitCode {
 /// Starts the log on standard error; RUST_LOG filters, `info` by default.
 fn start_log(format: cli::LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        // What fails on the way to the API server is told by who asked, once and in fewer words.
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_runtime=off,kube_client=error"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(l34_source::cluster::LOG_FILTER));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {

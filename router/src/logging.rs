@@ -1,14 +1,13 @@
 //! The log on standard error.
 
+use l34_source::cluster::LOG_FILTER;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
 /// Starts logging; RUST_LOG filters, `info` by default.
 pub(crate) fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        // What fails on the way to an API server is told by who asked, once and in fewer words.
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_runtime=off,kube_client=error"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {

@@ -35,6 +35,10 @@ pub use served::{is_absent_kind, remedy};
 pub use watch::{Scope, Watch};
 pub use words::in_words;
 
+/// What to log by default, as a filter of `tracing`: what fails on the way to the API server is told by who asked, once
+/// and in fewer words than the client's own.
+pub const LOG_FILTER: &str = "info,kube_runtime=off,kube_client=error";
+
 /// Everything that the API server has told.
 #[derive(Clone, Debug)]
 pub struct View {
