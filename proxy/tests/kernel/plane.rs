@@ -9,7 +9,7 @@ use l34_proxy::nftables::{Handle, spawn};
 use l34_proxy::{DataPlane, Mode, Protocol, Snapshot, Status};
 
 use crate::lab::{Lab, V4, V6, ask, wait_until};
-use crate::{RANDOM, at, endpoints, entry, everything, key};
+use crate::{EMPTY, RANDOM, at, endpoints, entry, everything, key};
 
 /// The data plane of the gateway, and every status that it published.
 fn start(lab: &Lab) -> (Handle, Arc<Mutex<Vec<Arc<Status>>>>) {
@@ -160,7 +160,16 @@ fn a_connection_that_nobody_answers_turns_to_an_endpoint_that_lives() {
             });
             wait_until("the first SYN", || lab.counted("endpoints") > 0);
             wanted.services.insert(service, entry(endpoints(v6, [12])));
-            bring(&plane, &wanted);
+            // Another service never comes to rest: it must not keep the dead connection.
+            let restless = key(vip, Protocol::Tcp, EMPTY);
+            for which in [11, 12].into_iter().cycle() {
+                wanted.services.insert(restless, entry(endpoints(v6, [which])));
+                bring(&plane, &wanted);
+                if connecting.is_finished() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
             connecting.join().unwrap()
         });
         let mut answer = String::new();
