@@ -20,18 +20,8 @@ const SESSION: Duration = Duration::from_secs(30);
 /// Long enough for a write that should not be.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// The router's own: service account, role and Pod, as controller and DaemonSet make them, and a slice of the Service's endpoints.
+/// The router's Pod, as the DaemonSet makes it, and a slice of the Service's endpoints.
 const MADE: &str = "
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: l34-my-kpng-gateway}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: l34-my-kpng-gateway}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: l34-router}
-subjects: [{kind: ServiceAccount, name: l34-my-kpng-gateway}]
----
 apiVersion: v1
 kind: Pod
 metadata: {name: l34-my-kpng-gateway-x7k2p}
@@ -97,6 +87,7 @@ fn a_gateway_pod_announces_reports_and_outlives_the_api_server() {
     plane.namespace(NAMESPACE);
     plane.node("worker");
     plane.kubectl().apply(NAMESPACE, include_str!("../../../../examples/kpng-gateway-api.yaml"));
+    plane.kubectl().apply(NAMESPACE, crate::ACCOUNT);
     plane.kubectl().apply(NAMESPACE, MADE);
     grant(&plane, &["20.0.0.1"]);
     let pod = plane.kubectl().get(NAMESPACE, &format!("pod/{POD}"));

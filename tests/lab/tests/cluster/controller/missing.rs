@@ -1,7 +1,7 @@
 //! A cluster in which something is missing that controller and router need. Neither ends: each says once what it is and
 //! what to do about it, and goes on when it is there.
 
-use super::scene::{EXAMPLE, NODE, Tenant, attach_networks, condition, prepare, state, text};
+use super::scene::{EXAMPLE, NODE, Tenant, attach_networks, condition, prepare, state, target, text};
 use l34_lab::{
     ControlPlane, Controller, GatewayApi, GatewayPod, Lab, Options, PodFacts, Process, Router, wait_until,
 };
@@ -21,19 +21,6 @@ const NETWORKS: &str = "network-attachment-definitions.k8s.cni.cncf.io";
 const LOOKED_AGAIN: Duration = Duration::from_secs(30);
 /// Long enough to see how often.
 const WHILE: Duration = Duration::from_secs(8);
-
-/// What the controller would make before a router can run.
-const ACCOUNT: &str = "
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: l34-my-kpng-gateway}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: l34-my-kpng-gateway}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: l34-router}
-subjects: [{kind: ServiceAccount, name: l34-my-kpng-gateway}]
-";
 
 /// Takes the CRD out of the cluster. What is returned brings it back.
 #[track_caller]
@@ -81,7 +68,7 @@ fn kinds_that_are_not_there_yet_are_named_and_waited_for() {
     let [gateways, classes, routers, states] =
         [GATEWAYS, CLASSES, ROUTERS, STATES].map(|name| take(&plane, name));
     let tenant = Tenant::new(&plane, "early");
-    tenant.apply(ACCOUNT);
+    tenant.apply(crate::ACCOUNT);
 
     let mut controller = Controller::start(&plane, "early", "");
     let lab = Lab::new();
@@ -153,10 +140,18 @@ fn without_multus_a_gateway_is_told() {
     let words = "NetworkAttachmentDefinition k8s.cni.cncf.io/v1: not installed; gateway pods get no secondary networks: \
                  install Multus: helm install multus";
     tenant.has(gateway, "Programmed", "False Invalid", words);
-    // Pods do not wait for what nobody attaches.
+    // Pods do not wait for what nobody attaches. Those of a namespace are told in order: who knows the second knows that
+    // the first is ready.
     let pod = tenant.gateway_pod("my-kpng-gateway");
     plane.run_pod(tenant.name, &pod, NODE, "10.88.0.9");
-    sleep(Duration::from_secs(2));
+    let mut later = target("later", &[]);
+    later["metadata"]["labels"]["app"] = "example-target-application-a".into();
+    later["metadata"]["annotations"]["k8s.v1.cni.cncf.io/network-status"] =
+        r#"[{"name": "macvlan-nad", "interface": "net1", "ips": ["169.255.100.7"]}]"#.into();
+    tenant.put([later]);
+    plane.run_pod(tenant.name, "later", NODE, "10.88.0.11");
+    let is_there = |slice: &Value| slice["endpoints"].to_string().contains("169.255.100.7");
+    tenant.has_slices("service-a", "the later Pod", |slices| slices.iter().any(is_there));
     tenant.has(gateway, "Programmed", "False Invalid", words);
     let log = controller.process().log();
     assert_eq!(log.matches(words).count(), 1, "{log}");
