@@ -12,7 +12,7 @@ fn wrong_values_are_refused_by_name() -> Result<(), Box<dyn Error>> {
     for (chart, set, said) in [
         (POC, "replicas=2", "additional properties 'replicas' not allowed"),
         (POC, "registry=", "/registry"),
-        (POC, "registry=https://registry.example", "/registry"),
+        (POC, "registry=https://images.example", "/registry"),
         (POC, "version=a b", "/version"),
         (POC, "pullPolicy=Often", "/pullPolicy"),
         (POC, "watchNamespaces[0]=Team_A", "/watchNamespaces/0"),
