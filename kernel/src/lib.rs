@@ -55,7 +55,8 @@ pub use lock::{LockError, NamespaceLock};
 #[cfg(feature = "netlink")]
 pub use netlink::{Feature, try_feature};
 pub use object::{
-    Address, Event, Family, Kernel, Link, NexthopObject, Refusal, Request, RouteSeen, Rule, RuleSeen,
+    Address, Event, Family, Kernel, Link, MainRoute, NexthopObject, Refusal, Request, RouteSeen, Rule,
+    RuleSeen,
 };
 pub use wanted::{Change, NextHop, NextHops, RuleMode, Wanted};
 

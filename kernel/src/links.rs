@@ -1,5 +1,7 @@
 //! Interfaces, their addresses and what is on link through them.
 
+mod on_link;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,12 +9,14 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::Serialize;
 
 use crate::object::{Address, Event, Link};
+use on_link::OnLinkRoutes;
 
 /// The interfaces of the network namespace, kept up to date by events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Links {
     links: BTreeMap<u32, Link>,
     addresses: BTreeMap<(u32, IpAddr, IpNet), Address>,
+    on_link: OnLinkRoutes,
 }
 
 /// An interface as others need to know it.
@@ -30,7 +34,7 @@ pub struct LinkView {
     pub mtu: u32,
     /// Own addresses that can be used (duplicate address detection is over).
     pub addresses: BTreeSet<IpAddr>,
-    /// Prefixes whose addresses are reached without a gateway.
+    /// Prefixes whose addresses are reached without a gateway, as the main table says.
     pub on_link: BTreeSet<IpNet>,
 }
 
@@ -51,17 +55,36 @@ impl Links {
     /// Takes an event of the kernel; returns true when [`view`](Self::view) may have changed.
     pub fn observe(&mut self, event: &Event) -> bool {
         match event {
-            Event::Link(link) => self.links.insert(link.ifindex, link.clone()).as_ref() != Some(link),
+            Event::Link(link) => {
+                let routes_gone = !link.up && self.on_link.interface_down(link.ifindex);
+                self.links.insert(link.ifindex, link.clone()).as_ref() != Some(link) || routes_gone
+            }
             Event::LinkGone { ifindex } => {
                 self.addresses.retain(|(of, _, _), _| of != ifindex);
+                self.on_link.interface_down(*ifindex);
                 self.links.remove(ifindex).is_some()
             }
             Event::Address(address) => {
                 self.addresses.insert(key(address), address.clone()).as_ref() != Some(address)
             }
-            Event::AddressGone(address) => self.addresses.remove(&key(address)).is_some(),
+            Event::AddressGone(address) => self.address_gone(address),
+            Event::MainRoute(route) => self.on_link.add(route),
+            Event::MainRouteGone(route) => self.on_link.remove(route),
             _ => false,
         }
+    }
+
+    fn address_gone(&mut self, gone: &Address) -> bool {
+        let was_there = self.addresses.remove(&key(gone)).is_some();
+        let same = |address: &Address| address.local == gone.local;
+        let is_v4_here = |address: &Address| address.ifindex == gone.ifindex && address.local.is_ipv4();
+        if !self.addresses.values().any(same) {
+            self.on_link.source_gone(gone.local);
+        }
+        if gone.local.is_ipv4() && !self.addresses.values().any(is_v4_here) {
+            self.on_link.no_ipv4_address(gone.ifindex);
+        }
+        was_there
     }
 
     /// Takes a snapshot for the state, whatever was known before; returns true when it was different.
@@ -82,11 +105,13 @@ impl Links {
             if !address.tentative {
                 view.addresses.insert(address.local);
             }
-            if address.on_link {
-                view.on_link.insert(address.prefix.trunc());
-            }
             if matches!(address.local, IpAddr::V6(local) if local.is_unicast_link_local()) {
                 view.on_link.insert(IpNet::V6(LINK_LOCAL));
+            }
+        }
+        for (index, prefix) in self.on_link.prefixes() {
+            if let Some(view) = views.get_mut(&index) {
+                view.on_link.insert(prefix);
             }
         }
         views.into_values().map(|view| (view.name.clone(), view)).collect()
@@ -114,45 +139,4 @@ fn key(address: &Address) -> (u32, IpAddr, IpNet) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(ifindex: u32, local: &str, prefix: &str) -> Event {
-        let (local, prefix) = (local.parse().unwrap(), prefix.parse().unwrap());
-        Event::Address(Address { ifindex, local, prefix, on_link: true, tentative: false })
-    }
-
-    fn link(ifindex: u32, name: &str) -> Event {
-        Event::Link(Link { ifindex, name: name.to_owned(), up: true, carrier: true, mtu: 1500 })
-    }
-
-    #[test]
-    fn a_neighbour_is_on_link_and_the_own_address_is_not() {
-        let mut links = Links::default();
-        links.observe(&link(2, "net1"));
-        links.observe(&address(2, "10.0.0.1", "10.0.0.1/24"));
-        links.observe(&address(2, "fe80::1", "fe80::1/64"));
-        let view = &links.view()["net1"];
-        for (neighbour, on_link) in [
-            ("10.0.0.2", true),
-            ("10.0.0.1", false),
-            ("10.0.1.1", false),
-            ("fe80::9", true),
-            ("2001::1", false),
-        ] {
-            assert_eq!(view.is_on_link(neighbour.parse().unwrap()), on_link, "{neighbour}");
-        }
-    }
-
-    #[test]
-    fn a_recreated_interface_has_none_of_the_old_addresses() {
-        let mut links = Links::default();
-        links.observe(&link(2, "net1"));
-        links.observe(&address(2, "10.0.0.1", "10.0.0.1/24"));
-        assert!(links.observe(&Event::LinkGone { ifindex: 2 }));
-        assert!(links.observe(&link(3, "net1")));
-        assert!(!links.observe(&link(3, "net1")), "told twice, nothing changed");
-        assert!(links.view()["net1"].addresses.is_empty());
-        assert_eq!(links.view()["net1"].index, 3);
-    }
-}
+mod tests;

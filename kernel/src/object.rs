@@ -155,8 +155,13 @@ pub enum Event {
     },
     /// An interface has an address.
     Address(Address),
-    /// An interface lost an address.
+    /// An interface lost an address. IPv4 routes that had it as their source, or that were the last of an interface
+    /// without any address left, go with it; of that the kernel tells nothing.
     AddressGone(Address),
+    /// A route of the main table is there, or changed.
+    MainRoute(MainRoute),
+    /// A route of the main table is gone.
+    MainRouteGone(MainRoute),
     /// A next-hop object is there, or changed.
     Nexthop {
         /// Object id.
@@ -210,12 +215,27 @@ pub struct Address {
     pub ifindex: u32,
     /// The interface's own address.
     pub local: IpAddr,
-    /// What is on link through it: own prefix, or the peer's on a point-to-point link.
+    /// Its prefix, or the peer's on a point-to-point link. Whether that is on link is for the routes to say: an address
+    /// can be added without making a route (`noprefixroute`).
     pub prefix: IpNet,
-    /// False when the address was added without making its prefix on link.
-    pub on_link: bool,
     /// True while duplicate address detection has not finished, or has failed.
     pub tentative: bool,
+}
+
+/// A route of the main table, as far as it says what is on link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MainRoute {
+    /// Destination.
+    pub prefix: IpNet,
+    /// Metric.
+    pub metric: u32,
+    /// Index of the interface on which the destination is on link (scope link for IPv4, no gateway for IPv6); `None`
+    /// when it is reached by a gateway, or not at all.
+    pub on_link: Option<u32>,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
+    /// True when it took the place of the routes with the same prefix and metric.
+    pub replaces: bool,
 }
 
 /// What a next-hop object is.

@@ -21,6 +21,9 @@ impl Fib {
             Event::Link(link) => self.link(link, now),
             Event::LinkGone { ifindex } => self.link_gone(ifindex),
             Event::Address(address) | Event::AddressGone(address) => self.hurry_hops_on(address.ifindex, now),
+            // The kernel takes a next hop only where a route says that it is on link.
+            Event::MainRoute(route) => route.on_link.into_iter().for_each(|on| self.hurry_hops_on(on, now)),
+            Event::MainRouteGone(_) => {}
             Event::Nexthop { id, protocol, object } => self.nexthop(id, protocol, object, now),
             Event::NexthopGone { id } => self.nexthop_gone(id, now),
             Event::Route(route) => self.route(route, now),

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 use super::uapi::*;
 use super::wire::{Attributes, HEADER, Message, u32_at};
-use crate::object::{Address, Event, Family, Link, NexthopObject, Refusal, RouteSeen, Rule, RuleSeen};
+use crate::object::{
+    Address, Event, Family, Link, MainRoute, NexthopObject, Refusal, RouteSeen, Rule, RuleSeen,
+};
 use crate::{BLACKHOLE_TABLE, TABLE};
 
 /// The event that a message tells of.
@@ -22,8 +24,12 @@ pub(super) fn event(message: &Message<'_>) -> Option<Event> {
             let id = Attributes::after(NHMSG, message.payload).number(NHA_ID)?;
             Some(Event::NexthopGone { id })
         }
-        libc::RTM_NEWROUTE => route(message).map(Event::Route),
-        libc::RTM_DELROUTE => route(message).map(Event::RouteGone),
+        libc::RTM_NEWROUTE => {
+            route(message).map(Event::Route).or_else(|| main_route(message).map(Event::MainRoute))
+        }
+        libc::RTM_DELROUTE => {
+            route(message).map(Event::RouteGone).or_else(|| main_route(message).map(Event::MainRouteGone))
+        }
         libc::RTM_NEWRULE => rule(message.payload).map(Event::Rule),
         libc::RTM_DELRULE => rule(message.payload).map(Event::RuleGone),
         _ => None,
@@ -81,7 +87,6 @@ fn address(payload: &[u8]) -> Option<Address> {
         ifindex: u32_at(payload, 4)?,
         local,
         prefix: IpNet::new(remote, length).ok()?,
-        on_link: flags & IFA_F_NOPREFIXROUTE == 0,
         tentative: flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) != 0,
     })
 }
@@ -131,6 +136,35 @@ fn route(message: &Message<'_>) -> Option<RouteSeen> {
         nexthop: attributes.number(RTA_NH_ID),
         blackhole: *payload.get(7)? == RTN_BLACKHOLE,
         replaces: message.flags & libc::NLM_F_REPLACE as u16 != 0,
+    })
+}
+
+/// A route by a gateway matters only where it may have replaced one that said what is on link.
+fn main_route(message: &Message<'_>) -> Option<MainRoute> {
+    let payload = message.payload;
+    let family = family(*payload.first()?)?;
+    let [_, length, _, tos, table, _, scope, kind] = *payload.first_chunk::<8>()?;
+    if u32::from(table) != RT_TABLE_MAIN || tos != 0 || u32_at(payload, 8)? & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let attributes = Attributes::after(RTMSG, payload);
+    let by_gateway = [RTA_GATEWAY, RTA_VIA].iter().any(|kind| attributes.get(*kind).is_some());
+    let is_link = match family {
+        Family::V4 => scope == RT_SCOPE_LINK,
+        Family::V6 => !by_gateway,
+    };
+    let on_link = attributes.number(RTA_OIF).filter(|_| kind == RTN_UNICAST && is_link && !by_gateway);
+    let replaces = message.flags & libc::NLM_F_REPLACE as u16 != 0;
+    if on_link.is_none() && !replaces {
+        return None;
+    }
+    let to = attributes.get(RTA_DST).map_or(Some(unspecified(family)), |address| ip(family, address))?;
+    Some(MainRoute {
+        prefix: IpNet::new(to, length).ok()?,
+        metric: attributes.number(RTA_PRIORITY).unwrap_or(0),
+        on_link,
+        source: attributes.get(RTA_PREFSRC).and_then(|address| ip(family, address)),
+        replaces,
     })
 }
 

@@ -174,7 +174,7 @@ impl Kernel for Netlink {
             writer.message(RTM_GETNEXTHOP, DUMP, sequence, &[0; NHMSG]);
         })?);
         for family in Family::BOTH {
-            for table in [TABLE, BLACKHOLE_TABLE] {
+            for table in [TABLE, BLACKHOLE_TABLE, RT_TABLE_MAIN] {
                 events.extend(self.dump(&|writer, sequence| {
                     let mut header = [0; RTMSG];
                     header[0] = encode::address_family(family);

@@ -26,14 +26,21 @@ pub(super) const RTNLGRP_IPV6_RULE: u32 = 19;
 pub(super) const RTNLGRP_NEXTHOP: u32 = 32;
 
 pub(super) const RTA_DST: u16 = 1;
+pub(super) const RTA_OIF: u16 = 4;
+pub(super) const RTA_GATEWAY: u16 = 5;
 pub(super) const RTA_PRIORITY: u16 = 6;
+pub(super) const RTA_PREFSRC: u16 = 7;
 pub(super) const RTA_TABLE: u16 = 15;
+/// A gateway of the other family.
+pub(super) const RTA_VIA: u16 = 18;
 pub(super) const RTA_NH_ID: u16 = 30;
 /// `struct rtmsg`.
 pub(super) const RTMSG: usize = 12;
 pub(super) const RTN_UNSPEC: u8 = 0;
 pub(super) const RTN_UNICAST: u8 = 1;
 pub(super) const RTN_BLACKHOLE: u8 = 6;
+pub(super) const RT_TABLE_MAIN: u32 = 254;
+pub(super) const RT_SCOPE_LINK: u8 = 253;
 /// A route learned by cloning, not part of a table.
 pub(super) const RTM_F_CLONED: u32 = 0x200;
 
@@ -67,7 +74,6 @@ pub(super) const IFA_FLAGS: u16 = 8;
 pub(super) const IFADDRMSG: usize = 8;
 pub(super) const IFA_F_DADFAILED: u32 = 0x08;
 pub(super) const IFA_F_TENTATIVE: u32 = 0x40;
-pub(super) const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 
 /// The message has attributes behind the request's header.
 pub(super) const NLM_F_ACK_TLVS: u16 = 0x200;
