@@ -522,8 +522,15 @@ impl World {
             });
             if equal && !known && chosen.len() < self.multipath.max_paths {
                 let next_hop = next_hop.forward_to();
-                chosen.push(ForwardingPath { next_hop, interface: interface(*p), peer: address(*p) });
+                chosen.push(forwarding(*p, next_hop, true));
             }
+        }
+        if ranked.is_empty() {
+            let unresolved = (0..PEERS).filter_map(|p| Some((p, self.paths.get(&(net, Some(p)))?)));
+            let unresolved = unresolved.filter(|(_, path)| path.usability == Usability::Unresolved);
+            chosen
+                .extend(unresolved.map(|(p, path)| forwarding(p, path.attrs.next_hop().forward_to(), false)));
+            chosen.sort();
         }
         chosen
     }
@@ -573,10 +580,17 @@ impl World {
             self.forwarding.insert(net, paths);
         }
         for net in (0..NETS).map(net) {
-            let told = self.forwarding.get(&net).cloned().unwrap_or_default();
+            let mut told = self.forwarding.get(&net).cloned().unwrap_or_default();
+            if told.iter().any(|path| !path.resolved) {
+                told.sort();
+            }
             assert_eq!(told, self.together(net), "forwarding of {net}");
         }
     }
+}
+
+fn forwarding(p: usize, next_hop: IpAddr, resolved: bool) -> ForwardingPath {
+    ForwardingPath { next_hop, interface: interface(p), peer: address(p), resolved }
 }
 
 const UNSPECIFIED_ID: Ipv4Addr = Ipv4Addr::UNSPECIFIED;

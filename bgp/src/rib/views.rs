@@ -90,11 +90,14 @@ pub struct ForwardingPath {
     pub interface: Option<String>,
     /// Address of the peer the route is from.
     pub peer: IpAddr,
+    /// The next hop is on link. Where it is not, the path carries nothing; it is handed out so that whoever announces
+    /// something because of this route can tell a route that does not work from none.
+    pub resolved: bool,
 }
 
 impl Rib {
-    /// The next prefix whose forwarding may have changed, with the paths that now carry its traffic. None of them
-    /// means: no learned route (left). Prefixes that originate here have none. While deferring there are no changes:
+    /// The next prefix whose forwarding may have changed, with the paths that now carry its traffic or, where none can,
+    /// those whose next hops are not on link. None of them means: no learned route (left). Prefixes that originate here have none. While deferring there are no changes:
     /// what an earlier process left in place goes on forwarding.
     pub(crate) fn next_forwarding_change(&mut self) -> Option<(IpNet, Vec<ForwardingPath>)> {
         if self.shared.deferring {
@@ -154,7 +157,13 @@ impl Rib {
 fn next_change<K: Key>(rib: &mut FamilyRib<K>, shared: &Shared) -> Option<(IpNet, Vec<ForwardingPath>)> {
     let id = rib.next_change()?;
     let net = rib.table.key(id).into();
-    let paths = rib.multipath(shared, id).into_iter().filter_map(|path| forwarding(shared, &path)).collect();
+    let selected = rib.multipath(shared, id);
+    let paths = if selected.is_empty() && !shared.deferring {
+        let unresolved = rib.table.paths(id).filter(|(_, path)| path.usability == Usability::Unresolved);
+        unresolved.filter_map(|(_, path)| forwarding(shared, path)).collect()
+    } else {
+        selected.iter().filter_map(|path| forwarding(shared, path)).collect()
+    };
     rib.change_done();
     Some((net, paths))
 }
@@ -165,6 +174,7 @@ fn forwarding(shared: &Shared, path: &Path) -> Option<ForwardingPath> {
         next_hop: shared.attrs.get(path.attrs).next_hop().forward_to(),
         interface: info.interface.clone(),
         peer: info.address,
+        resolved: path.usability == Usability::Usable,
     })
 }
 
