@@ -2,7 +2,7 @@
 //! CPU time, which other programs on the machine disturb least; the mean of many plans, because the kernel
 //! counts it in ticks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ fn measure(objects: &Objects, view: View, what: &str) -> Result<(), Box<dyn Erro
         node_name: "node-a".to_owned(),
         dataplane: Dataplane::Nftables,
         view,
-        local_addresses: BTreeSet::new(),
+        interfaces: BTreeMap::new(),
+        reached: BTreeMap::new(),
         seen: BTreeSet::new(),
     };
     let first = plan(objects, &me);

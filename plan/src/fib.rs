@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use crate::interfaces::Interfaces;
 use crate::router::StaticIntent;
 
 /// A prefix learned by BGP, with the next hops of its best paths.
@@ -39,9 +40,6 @@ pub struct NextHop {
     pub interface: String,
 }
 
-/// The addresses of the interfaces with their prefix lengths, by interface.
-pub type OnLink = BTreeMap<String, Vec<IpNet>>;
-
 /// Where one prefix leads. Without a next hop it is not in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,7 +69,7 @@ pub struct Ground<'a> {
     /// The static routes that are alive.
     pub statics: &'a [StaticIntent],
     /// Where next hops can be.
-    pub on_link: &'a OnLink,
+    pub interfaces: &'a Interfaces,
     /// Our own VIPs: a route to one of them would send our own traffic away.
     pub own_vips: &'a BTreeSet<IpAddr>,
 }
@@ -115,18 +113,17 @@ impl Ground<'_> {
         Some(route)
     }
 
-    /// A next hop must be another host, on a prefix of the interface. IPv6 link-local addresses are on
+    /// A next hop must be another host that is on link on the interface. IPv6 link-local addresses are on
     /// link on every interface.
-    fn resolve(&self, address: IpAddr, interface: &str) -> Result<(), String> {
-        let addresses =
-            self.on_link.get(interface).ok_or_else(|| format!("there is no interface {interface}"))?;
+    fn resolve(&self, address: IpAddr, name: &str) -> Result<(), String> {
+        let interface = self.interfaces.get(name).ok_or_else(|| format!("there is no interface {name}"))?;
         let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-        if addresses.iter().any(|own| own.addr() == address) {
+        if interface.addresses.contains(&address) {
             Err("is our own address".to_owned())
-        } else if is_link_local || addresses.iter().any(|own| own.contains(&address)) {
+        } else if is_link_local || interface.is_on_link(address) {
             Ok(())
         } else {
-            Err(format!("is not on link on {interface}"))
+            Err(format!("is not on link on {name}"))
         }
     }
 }
@@ -141,6 +138,7 @@ fn default_route(next_hop: IpAddr) -> IpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interfaces::Interface;
     use crate::snapshot::NamespacedName;
 
     fn hop(address: &str, interface: &str) -> LearnedNextHop {
@@ -153,13 +151,23 @@ mod tests {
     }
 
     fn plan(learned: &[LearnedRoute], statics: &[StaticIntent]) -> BTreeMap<String, Vec<String>> {
-        let on_link =
-            [("vlan-100", vec!["169.254.100.1/24", "100:100::1/64"]), ("net1", vec!["169.255.100.1/24"])];
-        let on_link = on_link
-            .map(|(name, own)| (name.to_owned(), own.iter().map(|a| a.parse().unwrap()).collect()))
-            .into();
+        let interface = |own: &[&str], on_link: &[&str]| Interface {
+            up: true,
+            carrier: true,
+            addresses: own.iter().map(|own| own.parse().unwrap()).collect(),
+            on_link: on_link.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+        };
+        let interfaces = Interfaces::from([
+            (
+                "vlan-100".to_owned(),
+                interface(&["169.254.100.1", "100:100::1"], &["169.254.100.0/24", "100:100::/64"]),
+            ),
+            ("net1".to_owned(), interface(&["169.255.100.1"], &["169.255.100.0/24"])),
+            // A cloud's address and its on-link route.
+            ("eth1".to_owned(), interface(&["10.0.0.5"], &["10.0.0.1/32"])),
+        ]);
         let own_vips = BTreeSet::from(["20.0.0.1".parse().unwrap()]);
-        let ground = Ground { statics, on_link: &on_link, own_vips: &own_vips };
+        let ground = Ground { statics, interfaces: &interfaces, own_vips: &own_vips };
         let words = |route: Route| {
             let hops = route.next_hops.iter().map(|hop| format!("{} {}", hop.gateway, hop.interface));
             hops.chain(route.unresolved.iter().map(|hop| format!("{} {}", hop.address, hop.reason))).collect()
@@ -201,6 +209,14 @@ mod tests {
         let wanted =
             [("10.0.0.0/8", &first[..]), ("11.0.0.0/8", &second[..]), ("2001:db8::/32", &["fe80::1 net1"])];
         assert_eq!(routes, expected(&wanted));
+    }
+
+    #[test]
+    fn a_route_to_the_next_hop_makes_it_on_link_and_an_address_does_not() {
+        let route = |hop| plan(&[learned("0.0.0.0/0", &[hop])], &[]).remove("0.0.0.0/0").unwrap();
+        assert_eq!(route(hop("10.0.0.1", "eth1")), ["10.0.0.1 eth1"]);
+        assert_eq!(route(hop("10.0.0.5", "eth1")), ["10.0.0.5 is our own address"]);
+        assert_eq!(route(hop("10.0.0.2", "eth1")), ["10.0.0.2 is not on link on eth1"]);
     }
 
     #[test]

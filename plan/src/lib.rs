@@ -10,6 +10,7 @@ pub mod endpoints;
 pub mod fib;
 pub mod gateway;
 pub mod gateway_class;
+pub mod interfaces;
 mod meta;
 pub mod networks;
 pub mod problem;

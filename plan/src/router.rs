@@ -2,26 +2,30 @@
 
 mod intent;
 mod peers;
+mod target_networks;
 mod vips;
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use l34_crds::{Kind, names};
 
 use crate::endpoints::{self, ServiceSlices};
 use crate::gateway::{Member, Standing, standing};
+use crate::interfaces::Interfaces;
 use crate::meta::label;
 use crate::problem::Problem;
-use crate::services::{Place, Slices, entries};
+use crate::services::{Place, Services, Slices, entries};
 use crate::snapshot::{ObjectRef, Objects};
 
 pub(crate) use peers::unusable;
+pub(crate) use target_networks::TargetNetworks;
 
 pub use intent::{
     BfdIntent, BlockedIntent, Decision, Intent, Md5Key, PeerIntent, StaticIntent, VipIntent, Withheld,
 };
+pub use target_networks::Unreachable;
 
 /// Who plans: which Gateway's router, where, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +40,11 @@ pub struct Me {
     pub dataplane: Dataplane,
     /// Who decides which VIPs the Gateway holds.
     pub view: View,
-    /// Addresses of the router's own interfaces; a VIP cannot be one of them.
-    pub local_addresses: BTreeSet<IpAddr>,
+    /// The gateway's interfaces. A VIP cannot be an address of them, and endpoints are reached through them.
+    pub interfaces: Interfaces,
+    /// Prefixes in which endpoints were on link before, with the interface: [`Intent::reached`] of the last plan. When one
+    /// is lost, so are its endpoints, although the main table may have a default route for them.
+    pub reached: BTreeMap<IpNet, Arc<str>>,
     /// Services that had an EndpointSlice or a Pod before: [`Intent::seen`] of the last plan.
     pub seen: BTreeSet<Arc<str>>,
 }
@@ -89,14 +96,18 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     let kept = kept(me, &holdings.members, &seen);
 
     let place = Place { namespace, node_name: &me.node_name, gateway: gateway.map(|g| &g.metadata) };
+    let mut targets = TargetNetworks::new(gateway.map(|gateway| &**gateway), me);
     let services = match standing {
         // A Gateway on its way out carries its connections to the end.
         Standing::Ours | Standing::Deleting => {
-            entries(&place, holdings.members.len(), &slices, &holdings.granted, &mut problems)
+            entries(&place, &slices, &holdings.granted, &mut targets, &mut problems)
         }
-        Standing::Absent | Standing::OtherClass(_) => Vec::new(),
+        Standing::Absent | Standing::OtherClass(_) => Services::default(),
     };
-    let vips = holdings.decide(&vips::Ground { me, standing: &standing, entries: &services, seen: &seen });
+    let Services { entries: services, unreachable } = services;
+    let ground =
+        vips::Ground { me, standing: &standing, entries: &services, seen: &seen, unreachable: &unreachable };
+    let vips = holdings.decide(&ground);
 
     let myself = || ObjectRef::new(Kind::Gateway, namespace, name);
     if standing != Standing::Ours {
@@ -106,12 +117,30 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
         let words = "no GatewayRouter belongs to it; its VIPs are announced to nobody";
         problems.push(Problem::warning(myself(), "", words));
     }
+    let unreachable: BTreeSet<&Unreachable> = unreachable.values().collect();
+    let words = |why: &Unreachable| format!("{why}: endpoints behind it are not used");
+    problems.extend(unreachable.into_iter().map(|why| Problem::error(myself(), "", words(why))));
     if me.view == View::Own {
         problems.extend(unmanaged(objects, me));
     }
     problems.sort();
     problems.dedup();
-    Intent { standing, peers, statics, blocked, vips, services, seen: kept, problems }
+    let outside = peers.iter().map(|peer| peer.interface.as_str());
+    let outside = outside.chain(statics.iter().map(|route| route.interface.as_str())).collect();
+    let target_prefixes = targets.prefixes(&outside);
+    let reached = targets.into_reached();
+    Intent {
+        standing,
+        peers,
+        statics,
+        blocked,
+        vips,
+        services,
+        seen: kept,
+        target_prefixes,
+        reached,
+        problems,
+    }
 }
 
 /// For each Service of the Gateway: whether an EndpointSlice or a Pod of it was seen, now or before.

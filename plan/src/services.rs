@@ -3,6 +3,7 @@
 mod targets;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::{Bound, Range};
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::gateway::{Claims, Member};
 use crate::meta::{age, annotation, label};
 use crate::problem::Problem;
+use crate::router::{TargetNetworks, Unreachable};
 use crate::snapshot::{ObjectRef, Table};
 use targets::Targets;
 
@@ -128,25 +130,36 @@ pub(crate) struct Place<'a> {
     pub(crate) gateway: Option<&'a ObjectMeta>,
 }
 
-/// The entries for these VIPs, by VIP, protocol and port. Where two Services claim the same, the older
-/// one has it.
+/// What the data plane carries, and what it cannot.
+#[derive(Default)]
+pub(crate) struct Services {
+    /// By VIP, protocol and port.
+    pub(crate) entries: Vec<ServiceEntry>,
+    pub(crate) unreachable: UnreachableServices,
+}
+
+/// Services with endpoints of a family that cannot be reached, by [`Member::index`] and whether that is IPv6.
+pub(crate) type UnreachableServices = BTreeMap<(usize, bool), Unreachable>;
+
+/// The entries for these VIPs. Where two Services claim the same, the older one has it.
 pub(crate) fn entries(
     place: &Place<'_>,
-    members: usize,
     slices: &Slices<'_>,
     claims: &Claims<'_>,
+    networks: &mut TargetNetworks<'_>,
     problems: &mut Vec<Problem>,
-) -> Vec<ServiceEntry> {
+) -> Services {
     let vips = Vips::new(claims);
     let mut targets: Vec<Option<Targets>> = Vec::new();
-    targets.resize_with(members, || None);
+    targets.resize_with(slices.of.len(), || None);
     let mut entries: Vec<ServiceEntry> = Vec::with_capacity(claims.len());
     let mut of_vip: Vec<ServiceEntry> = Vec::new();
     for (&vip, claiming) in claims {
         for member in by_age(claiming).iter() {
             let Some(known) = targets.get_mut(member.index) else { continue };
-            let targets = known
-                .get_or_insert_with(|| Targets::new(member, slices.service(member), place, &vips, problems));
+            let targets = known.get_or_insert_with(|| {
+                Targets::new(member, slices.service(member), place, &vips, networks, problems)
+            });
             of_vip.extend(targets.ports.iter().map(|port| ServiceEntry {
                 vip,
                 protocol: port.protocol,
@@ -167,7 +180,12 @@ pub(crate) fn entries(
             }
         }
     }
-    entries
+    let known = targets.into_iter().enumerate().filter_map(|(index, targets)| Some((index, targets?)));
+    let unreachable = known.flat_map(|(index, Targets { unreachable, .. })| {
+        let [ipv4, ipv6] = unreachable;
+        [(false, ipv4), (true, ipv6)].into_iter().filter_map(move |(v6, why)| Some(((index, v6), why?)))
+    });
+    Services { entries, unreachable: unreachable.collect() }
 }
 
 /// The older first; mostly there is one.

@@ -3,12 +3,14 @@
 //! `UPDATE_EXPECT=1 cargo test -p l34-plan --test cases` writes every `out.yaml` anew; read the difference
 //! before it is committed. The first document of `in.yaml` says who plans, the others are objects.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use ipnet::IpNet;
 use l34_crds::Kind;
+use l34_plan::interfaces::{Interface, Interfaces};
 use l34_plan::router::{Dataplane, Intent, Me, View, plan};
 use l34_plan::snapshot::{Object, Objects};
 use serde::Deserialize;
@@ -38,7 +40,7 @@ fn objects_give_the_expected_intent() -> Result<(), Box<dyn Error>> {
 }
 
 fn again_gives_the_same(objects: &Objects, me: &Me, intent: &Intent) {
-    let next = Me { seen: intent.seen.clone(), ..me.clone() };
+    let next = Me { seen: intent.seen.clone(), reached: intent.reached.clone(), ..me.clone() };
     assert_eq!(&plan(objects, &next), intent);
 }
 
@@ -57,16 +59,48 @@ struct WhoPlans {
     /// The router takes what the controller recorded, as in a cluster.
     #[serde(default)]
     recorded: bool,
+    /// Addresses of an interface of its own.
     #[serde(default)]
     local_addresses: BTreeSet<std::net::IpAddr>,
     #[serde(default)]
+    interfaces: BTreeMap<String, InterfaceOfCase>,
+    #[serde(default)]
+    reached: BTreeMap<IpNet, String>,
+    #[serde(default)]
     seen: BTreeSet<String>,
+}
+
+/// An interface that is up and has carrier unless it is said that it does not.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InterfaceOfCase {
+    #[serde(default)]
+    down: bool,
+    #[serde(default)]
+    no_carrier: bool,
+    #[serde(default)]
+    addresses: BTreeSet<std::net::IpAddr>,
+    #[serde(default)]
+    on_link: BTreeSet<IpNet>,
+}
+
+impl WhoPlans {
+    fn interfaces(&mut self) -> Interfaces {
+        let addresses = std::mem::take(&mut self.local_addresses);
+        let own = Interface { up: true, carrier: true, addresses, on_link: BTreeSet::new() };
+        let named = std::mem::take(&mut self.interfaces).into_iter().map(|(name, of)| {
+            let InterfaceOfCase { down, no_carrier, addresses, on_link } = of;
+            (name, Interface { up: !down, carrier: !no_carrier, addresses, on_link })
+        });
+        named.chain([("lo".to_owned(), own)]).collect()
+    }
 }
 
 fn read(case: &Path) -> Result<(Objects, Me), Box<dyn Error>> {
     let text = fs::read_to_string(case.join("in.yaml"))?;
     let mut documents = serde_saphyr::from_multiple::<Value>(&text)?.into_iter();
-    let who: WhoPlans = serde_json::from_value(documents.next().ok_or("it is empty")?)?;
+    let mut who: WhoPlans = serde_json::from_value(documents.next().ok_or("it is empty")?)?;
+    let interfaces = who.interfaces();
     let me = Me {
         namespace: who.namespace.unwrap_or_else(|| "default".to_owned()),
         gateway: who.gateway,
@@ -77,7 +111,8 @@ fn read(case: &Path) -> Result<(Objects, Me), Box<dyn Error>> {
             Some(other) => return Err(format!("dataplane {other}").into()),
         },
         view: if who.recorded { View::Recorded } else { View::Own },
-        local_addresses: who.local_addresses,
+        interfaces,
+        reached: who.reached.into_iter().map(|(prefix, name)| (prefix, name.into())).collect(),
         seen: who.seen.into_iter().map(Into::into).collect(),
     };
     let mut objects = Objects::default();

@@ -1,11 +1,12 @@
 //! The files in `examples/` do what their comments say, without a problem.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
 use l34_crds::Kind;
+use l34_plan::interfaces::{Interface, Interfaces};
 use l34_plan::router::{Dataplane, Decision, Intent, Me, View, plan};
 use l34_plan::snapshot::{Object, Objects};
 use serde_json::Value;
@@ -36,13 +37,25 @@ fn intent(files: &[&str], gateway: &str, dataplane: Dataplane) -> Result<Intent,
             node_name: "node-a".to_owned(),
             dataplane,
             view: View::Own,
-            local_addresses: BTreeSet::new(),
+            interfaces: target_network()?,
+            reached: BTreeMap::new(),
             seen: BTreeSet::new(),
         },
     );
     assert_eq!(intent.problems, [], "{files:?}");
     assert_eq!(intent.blocked, []);
     Ok(intent)
+}
+
+/// Where the examples' endpoints are.
+fn target_network() -> Result<Interfaces, Box<dyn Error>> {
+    let net1 = Interface {
+        up: true,
+        carrier: true,
+        addresses: ["169.255.100.1".parse()?, "100:255::1".parse()?].into(),
+        on_link: ["169.255.100.0/24".parse()?, "100:255::/64".parse()?].into(),
+    };
+    Ok([("net1".to_owned(), net1)].into())
 }
 
 fn announced(intent: &Intent) -> Vec<String> {

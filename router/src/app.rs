@@ -29,7 +29,8 @@ use crate::readiness::Readiness;
 use crate::reporter::Reporter;
 use crate::source::Known;
 use crate::translate::{self, Interfaces};
-use crate::way_back::WayBack;
+use crate::views::NO_WAY_BACK;
+use crate::way_back::{DefaultRoute, WayBack};
 
 mod telling;
 
@@ -82,6 +83,7 @@ pub(crate) struct App {
     pub(crate) way_back: WayBack,
     objects: Option<Objects>,
     seen: BTreeSet<Arc<str>>,
+    reached: BTreeMap<IpNet, Arc<str>>,
     bfd_up: BTreeSet<SessionKey>,
     /// Next hops whose BFD session went Down, until it or the BGP session over it is up again.
     lost_hops: BTreeSet<SessionKey>,
@@ -128,6 +130,7 @@ impl App {
             announced: BTreeSet::new(),
             objects: None,
             seen: BTreeSet::new(),
+            reached: BTreeMap::new(),
             bfd_up: BTreeSet::new(),
             lost_hops: BTreeSet::new(),
             router_id,
@@ -237,15 +240,13 @@ impl App {
             node_name: self.identity.node_name.clone(),
             dataplane: self.identity.dataplane,
             view: self.identity.view,
-            local_addresses: self
-                .interfaces
-                .values()
-                .flat_map(|link| link.addresses.iter().copied())
-                .collect(),
+            interfaces: translate::planned(&self.interfaces),
+            reached: self.reached.clone(),
             seen: self.seen.clone(),
         };
         let intent = router::plan(objects, &me);
         self.seen.clone_from(&intent.seen);
+        self.reached.clone_from(&intent.reached);
         self.log_problems(&intent);
         self.router_id = self.router_id.or_else(|| {
             let derived = translate::router_id(&intent, &self.interfaces)?;
@@ -322,7 +323,7 @@ impl App {
         };
         let statics: Vec<StaticIntent> = intent.statics.iter().filter(alive).cloned().collect();
         let own_vips = intent.vips.keys().copied().collect();
-        let changes = self.fib.ground(statics, &self.interfaces, own_vips);
+        let changes = self.fib.ground(statics, translate::planned(&self.interfaces), own_vips);
         self.write_kernel(changes);
     }
 
@@ -331,10 +332,30 @@ impl App {
             return;
         }
         let defaults = changes.iter().filter(|(prefix, _)| prefix.prefix_len() == 0);
-        let usable = |route: &Option<Route>| route.as_ref().is_some_and(|route| !route.next_hops.is_empty());
-        let defaults: Vec<_> = defaults.map(|(prefix, route)| (Family::of(prefix), usable(route))).collect();
+        let found = |route: &Option<Route>| match route {
+            None => DefaultRoute::Absent,
+            Some(route) if route.next_hops.is_empty() => DefaultRoute::Unresolved,
+            Some(_) => DefaultRoute::Usable,
+        };
+        let defaults: Vec<_> = defaults.map(|(prefix, route)| (Family::of(prefix), found(route))).collect();
         let write = self.parts.kernel.update(changes);
         self.way_back.wrote(write, &defaults);
+    }
+
+    /// Why answers from VIPs of a family would be lost although a default route is announced, in words; while that is so,
+    /// no VIP of it is originated.
+    pub(crate) fn unresolved_default(&self, family: Family) -> Option<String> {
+        if !self.way_back.unresolved().contains(family) {
+            return None;
+        }
+        let hops = self.fib.default_route(family).map(|route| route.unresolved).unwrap_or_default();
+        let hops: Vec<String> = hops.iter().map(|hop| format!("{} {}", hop.address, hop.reason)).collect();
+        Some(format!("no next hop of the learned default route can be used: {}", hops.join(", ")))
+    }
+
+    /// Why VIPs of a family are not originated, in words, while [`WayBack::open`] lacks it.
+    pub(crate) fn no_return_route(&self, family: Family) -> String {
+        self.unresolved_default(family).unwrap_or_else(|| NO_WAY_BACK.to_owned())
     }
 
     /// Why a static router is not usable at present.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{App, Shared};
 use crate::text::age;
 use crate::translate;
-use crate::views::{Live, NO_WAY_BACK};
+use crate::views::Live;
 
 /// An explanation.
 #[derive(Debug, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ fn vip_lines(app: &App, vip: IpAddr, live: &Live, holders: &[l34_bgp::config::Pe
             let line = if holders.contains(key) {
                 "has it".to_owned()
             } else if peer.state == State::Established && !open {
-                format!("does not have it: {NO_WAY_BACK}")
+                format!("does not have it: {}", app.no_return_route(translate::family(&vip)))
             } else if peer.state == State::Established {
                 "does not get it: the session does not carry its family".to_owned()
             } else {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use l34_bgp::driver::ForwardingChange;
 use l34_bgp::net::Family;
-use l34_plan::fib::{Ground, LearnedNextHop, OnLink, Route};
+use l34_plan::fib::{Ground, LearnedNextHop, Route};
+use l34_plan::interfaces::{Interface, Interfaces};
 use l34_plan::router::StaticIntent;
 
-use crate::translate::Interfaces;
+use crate::translate;
 
 /// What is known of routes outside the speaker.
 #[derive(Default)]
@@ -19,7 +20,7 @@ pub(crate) struct Fib {
     learned: BTreeMap<IpNet, Arc<[LearnedNextHop]>>,
     sets: BTreeMap<Vec<(IpAddr, String)>, Arc<[LearnedNextHop]>>,
     statics: Vec<StaticIntent>,
-    on_link: OnLink,
+    interfaces: Interfaces,
     own_vips: BTreeSet<IpAddr>,
 }
 
@@ -47,32 +48,32 @@ impl Fib {
     pub(crate) fn ground(
         &mut self,
         statics: Vec<StaticIntent>,
-        interfaces: &Interfaces,
+        interfaces: Interfaces,
         own_vips: BTreeSet<IpAddr>,
     ) -> Vec<FibChange> {
-        let on_link: OnLink = interfaces
-            .iter()
-            .map(|(name, link)| {
-                let own = link.addresses.iter().map(|addr| IpNet::from(*addr));
-                (name.clone(), own.chain(link.on_link.iter().copied()).collect())
-            })
-            .collect();
         let mut touched: BTreeSet<IpNet> =
             self.own_vips.symmetric_difference(&own_vips).map(|vip| IpNet::from(*vip)).collect();
-        if self.on_link != on_link {
+        // Whether an interface is up makes no difference to what is on link; with a full table the rest is not for free.
+        let same_links = |(one, other): ((&String, &Interface), (&String, &Interface))| {
+            one.0 == other.0 && one.1.addresses == other.1.addresses && one.1.on_link == other.1.on_link
+        };
+        let moved = self.interfaces.len() != interfaces.len()
+            || !self.interfaces.iter().zip(&interfaces).all(same_links);
+        if moved {
             touched.extend(self.learned.keys());
         }
-        if self.statics != statics || (self.on_link != on_link && !statics.is_empty()) {
+        if self.statics != statics || (moved && !statics.is_empty()) {
             touched.extend(defaults());
         }
-        (self.statics, self.on_link, self.own_vips) = (statics, on_link, own_vips);
+        (self.statics, self.interfaces, self.own_vips) = (statics, interfaces, own_vips);
         touched.into_iter().map(|prefix| (prefix, self.route(prefix))).collect()
     }
 
     /// Where a prefix leads, with what is left out; nothing when there is no route.
     pub(crate) fn route(&self, prefix: IpNet) -> Option<Route> {
         let learned = self.learned.get(&prefix).map_or(&[][..], |hops| hops);
-        let ground = Ground { statics: &self.statics, on_link: &self.on_link, own_vips: &self.own_vips };
+        let ground =
+            Ground { statics: &self.statics, interfaces: &self.interfaces, own_vips: &self.own_vips };
         ground
             .route(prefix, learned)
             .filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
@@ -88,10 +89,18 @@ impl Fib {
         at_the_end.is_some_and(|prefix| Family::of(prefix) == family)
     }
 
+    /// Where the default route of a family leads.
+    pub(crate) fn default_route(&self, family: Family) -> Option<Route> {
+        let [v4, v6] = defaults();
+        self.route(match family {
+            Family::Ipv4Unicast => v4,
+            Family::Ipv6Unicast => v6,
+        })
+    }
+
     /// Why a static router is left out of its default route.
     pub(crate) fn left_out(&self, of: &StaticIntent) -> Option<String> {
-        let [v4, v6] = defaults();
-        let hops = self.route(if of.address.is_ipv6() { v6 } else { v4 })?.unresolved;
+        let hops = self.default_route(translate::family(&of.address))?.unresolved;
         let hop = hops.into_iter().find(|hop| hop.address == of.address && hop.router == of.router.name)?;
         Some(format!("{} {}", hop.address, hop.reason))
     }

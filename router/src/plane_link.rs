@@ -164,7 +164,9 @@ impl PlaneLink {
 fn snapshot(intent: &Intent, carries: bool) -> Snapshot {
     let held = intent.vips.iter().filter(|(_, vip)| match &vip.decision {
         Decision::Announce => true,
-        Decision::Withhold(why) => matches!(why, Withheld::NoEndpoint { .. } | Withheld::NothingSeen),
+        Decision::Withhold(why) => {
+            matches!(why, Withheld::NoEndpoint { .. } | Withheld::NothingSeen | Withheld::Unreachable(_))
+        }
     });
     let peers = intent.peers.iter().map(|peer| &peer.interface);
     let outside = peers.chain(intent.statics.iter().map(|route| &route.interface));

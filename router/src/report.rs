@@ -26,6 +26,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) intent: Option<&'a Intent>,
     pub(crate) live: &'a Live,
     pub(crate) announced: &'a BTreeSet<IpAddr>,
+    /// By family: why none of them is sent to any peer although a default route is learned.
+    pub(crate) unresolved_default: [Option<String>; 2],
     /// Static routes that are not in use, with the reason.
     pub(crate) lost_statics: Vec<(&'a StaticIntent, String)>,
     /// What is wrong with no object in particular.
@@ -43,7 +45,7 @@ pub(crate) fn report(seen: &Seen<'_>, last: Option<&RouterStateSpec>) -> RouterS
         peers.extend(intent.statics.iter().map(|route| static_peer(route, seen)));
         peers.extend(intent.blocked.iter().map(blocked_peer));
         peers.sort_by(|a, b| a.router.cmp(&b.router));
-        vips = self::vips(intent, seen.announced);
+        vips = self::vips(intent, seen);
         problems.extend(intent.problems.iter().map(|problem| RouterProblem {
             object: format!("{} {}", problem.object.kind, problem.object.name),
             field: Some(problem.field.clone()).filter(|field| !field.is_empty()),
@@ -150,15 +152,18 @@ fn blocked_peer(blocked: &BlockedIntent) -> PeerState {
     }
 }
 
-fn vips(intent: &Intent, announced: &BTreeSet<IpAddr>) -> VipStates {
-    let not_announced =
-        intent.vips.iter().filter(|(vip, _)| !announced.contains(vip)).map(|(vip, wanted)| {
-            let reason = match &wanted.decision {
-                Decision::Announce => views::NOT_IN_PLACE.to_owned(),
-                Decision::Withhold(why) => why.to_string(),
-            };
-            VipNotAnnounced { address: vip.to_string(), reason }
-        });
+fn vips(intent: &Intent, seen: &Seen<'_>) -> VipStates {
+    let unresolved = |vip: &IpAddr| seen.unresolved_default[translate::family(vip).index()].as_ref();
+    let announced: Vec<&IpAddr> = seen.announced.iter().filter(|vip| unresolved(vip).is_none()).collect();
+    let others =
+        intent.vips.iter().filter(|(vip, _)| !seen.announced.contains(vip) || unresolved(vip).is_some());
+    let not_announced = others.map(|(vip, wanted)| {
+        let reason = match &wanted.decision {
+            Decision::Announce => unresolved(vip).cloned().unwrap_or_else(|| views::NOT_IN_PLACE.to_owned()),
+            Decision::Withhold(why) => why.to_string(),
+        };
+        VipNotAnnounced { address: vip.to_string(), reason }
+    });
     VipStates {
         count: i64::try_from(announced.len()).unwrap_or(i64::MAX),
         announced: announced.iter().map(ToString::to_string).collect(),

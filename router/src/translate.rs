@@ -11,6 +11,7 @@ use l34_bfd::{SessionConfig, SessionKey};
 use l34_bgp::config::{Config, MaxPrefix, Md5Key, Originate, PeerConfig, PeerKey};
 use l34_bgp::net::Family;
 use l34_kernel::LinkView;
+use l34_plan::interfaces::Interface;
 use l34_plan::router::{Decision, Intent, PeerIntent};
 
 /// What a peer may announce in a family: twice the Internet, so that nobody meets the limit who means well, and memory
@@ -20,6 +21,17 @@ const MAX_PREFIX: MaxPrefix =
 
 /// The interfaces of this host by name.
 pub(crate) type Interfaces = BTreeMap<String, LinkView>;
+
+/// The same as planning needs to know them.
+pub(crate) fn planned(interfaces: &Interfaces) -> l34_plan::interfaces::Interfaces {
+    let interface = |link: &LinkView| Interface {
+        up: link.up,
+        carrier: link.carrier,
+        addresses: link.addresses.clone(),
+        on_link: link.on_link.clone(),
+    };
+    interfaces.iter().map(|(name, link)| (name.clone(), interface(link))).collect()
+}
 
 /// The whole configuration of the speaker. `originate` is the last one's: handed back when it is still right, so that
 /// the speaker need not compare ten thousand VIPs because a peer changed.

@@ -287,7 +287,7 @@ pub(crate) async fn vips(app: &Shared) -> Result<Vips> {
             peers: if announced && !waits { up } else { 0 },
             reason: match &wanted.decision {
                 Decision::Announce if !announced => Some(NOT_IN_PLACE.into()),
-                Decision::Announce => waits.then(|| NO_WAY_BACK.into()),
+                Decision::Announce => waits.then(|| app.no_return_route(translate::family(vip))),
                 Decision::Withhold(why) => Some(why.to_string()),
             },
         }

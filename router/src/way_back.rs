@@ -30,10 +30,23 @@ pub(crate) struct WayBack {
 
 #[derive(Debug, Default)]
 struct Side {
-    /// Since which write there is a default route.
-    default: Option<u64>,
+    default: DefaultRoute,
+    /// Since which write it is usable.
+    usable_since: u64,
     sessions: BTreeMap<PeerKey, Standing>,
     open: bool,
+}
+
+/// The default route of a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum DefaultRoute {
+    /// Nobody announces one.
+    #[default]
+    Absent,
+    /// One is announced, and none of its next hops is on link: what leaves from a VIP is lost.
+    Unresolved,
+    /// One is there.
+    Usable,
 }
 
 /// An Established session.
@@ -61,12 +74,15 @@ impl WayBack {
         }
     }
 
-    /// Routes were written, among them default routes: whether there is one of the family from now on.
-    pub(crate) fn wrote(&mut self, write: u64, defaults: &[(Family, bool)]) {
+    /// Routes were written, among them default routes, which are this from now on.
+    pub(crate) fn wrote(&mut self, write: u64, defaults: &[(Family, DefaultRoute)]) {
         self.written = write;
-        for (family, there) in defaults {
-            let default = &mut self.families[family.index()].default;
-            *default = there.then(|| default.unwrap_or(write));
+        for (family, default) in defaults {
+            let side = &mut self.families[family.index()];
+            if *default == DefaultRoute::Usable && side.default != DefaultRoute::Usable {
+                side.usable_since = write;
+            }
+            side.default = *default;
         }
     }
 
@@ -80,13 +96,17 @@ impl WayBack {
         let before = self.open();
         for family in Family::ALL {
             let side = &mut self.families[family.index()];
-            let there = self.found.contains(family) || side.default.is_some_and(|write| write <= carried_out);
             let complete = side.sessions.values().any(|standing| match standing {
                 Standing::Awaited(since) => now >= *since + PATIENCE,
                 Standing::Complete(write) => *write <= carried_out,
             });
             let stays = side.open && !side.sessions.is_empty();
-            side.open = !self.writes || there || complete || stays;
+            let leads_out = match side.default {
+                DefaultRoute::Absent => complete || stays,
+                DefaultRoute::Unresolved => false,
+                DefaultRoute::Usable => side.usable_since <= carried_out || stays,
+            };
+            side.open = !self.writes || self.found.contains(family) || leads_out;
         }
         self.open() != before
     }
@@ -96,9 +116,19 @@ impl WayBack {
         Family::ALL.into_iter().filter(|family| self.families[family.index()].open).collect()
     }
 
+    /// Families whose default route is announced and cannot be used.
+    pub(crate) fn unresolved(&self) -> FamilySet {
+        let unresolved = |family: &Family| {
+            let side = &self.families[family.index()];
+            self.writes && !side.open && side.default == DefaultRoute::Unresolved
+        };
+        Family::ALL.into_iter().filter(unresolved).collect()
+    }
+
     /// When patience ends for a peer that holds its family up.
     pub(crate) fn next_look(&self) -> Option<Instant> {
-        let closed = self.families.iter().filter(|side| !side.open);
+        let waits = |side: &&Side| !side.open && side.default != DefaultRoute::Unresolved;
+        let closed = self.families.iter().filter(waits);
         let awaited = closed.flat_map(|side| side.sessions.values()).filter_map(|standing| match standing {
             Standing::Awaited(since) => Some(*since + PATIENCE),
             Standing::Complete(_) => None,
@@ -110,7 +140,7 @@ impl WayBack {
     pub(crate) fn missing(&self) -> FamilySet {
         let lacks = |family: &Family| {
             let side = &self.families[family.index()];
-            self.writes && side.open && side.default.is_none() && !side.sessions.is_empty()
+            self.writes && side.open && side.default == DefaultRoute::Absent && !side.sessions.is_empty()
         };
         Family::ALL.into_iter().filter(lacks).collect()
     }
@@ -138,12 +168,12 @@ mod tests {
         assert!(!opens(&mut way, 0, now), "nor is it there when the session comes up");
         way.session(&peer, Session::Up, now);
         assert!(!opens(&mut way, 0, now));
-        way.wrote(1, &[(Family::Ipv6Unicast, true)]);
+        way.wrote(1, &[(Family::Ipv6Unicast, DefaultRoute::Usable)]);
         assert!(!opens(&mut way, 1, now), "another family is no way");
-        way.wrote(2, &[(V4, true)]);
+        way.wrote(2, &[(V4, DefaultRoute::Usable)]);
         assert!(!opens(&mut way, 1, now), "not in the kernel yet");
         assert!(opens(&mut way, 2, now));
-        way.wrote(3, &[(V4, false)]);
+        way.wrote(3, &[(V4, DefaultRoute::Absent)]);
         assert!(opens(&mut way, 3, now), "stays while the session is up");
         assert!(!way.missing().is_empty());
         way.session(&peer, Session::Down, now);
@@ -166,6 +196,25 @@ mod tests {
         assert!(!opens(&mut way, 4, now), "its routes are not in the kernel yet");
         assert!(opens(&mut way, 5, now));
         assert_eq!(way.next_look(), None);
+    }
+
+    #[test]
+    fn a_default_route_that_leads_nowhere_holds_vips_back_however_long_and_takes_them_away() {
+        let (now, peer) = (Instant::now(), peer("169.254.100.150"));
+        let mut way = WayBack::new(true, FamilySet::EMPTY);
+        way.session(&peer, Session::Up, now);
+        way.wrote(1, &[(V4, DefaultRoute::Unresolved)]);
+        way.session(&peer, Session::Complete, now);
+        assert!(!opens(&mut way, 1, now + 10 * PATIENCE));
+        assert!(way.unresolved().contains(V4));
+        assert_eq!(way.next_look(), None, "nothing to wait for");
+        way.wrote(2, &[(V4, DefaultRoute::Usable)]);
+        assert!(!opens(&mut way, 1, now), "not in the kernel yet");
+        assert!(opens(&mut way, 2, now));
+        way.wrote(3, &[(V4, DefaultRoute::Unresolved)]);
+        assert!(!opens(&mut way, 3, now), "the session is still up");
+        way.wrote(4, &[(V4, DefaultRoute::Absent)]);
+        assert!(opens(&mut way, 4, now), "there may be more specific routes");
     }
 
     #[test]

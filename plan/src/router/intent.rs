@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
+use super::target_networks::Unreachable;
 use crate::gateway::Standing;
 use crate::problem::Problem;
 use crate::services::ServiceEntry;
@@ -32,6 +34,12 @@ pub struct Intent {
     /// Services that have, or once had, an EndpointSlice or a Pod; kept only without a data plane.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub seen: BTreeSet<Arc<str>>,
+    /// On-link prefixes of the target networks, without those that are outside too: no client has an address there.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub target_prefixes: BTreeSet<IpNet>,
+    /// Prefixes in which endpoints are on link, or were in an earlier plan, with the interface.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reached: BTreeMap<IpNet, Arc<str>>,
     /// What is wrong with which object, sorted.
     pub problems: Vec<Problem>,
 }
@@ -192,6 +200,8 @@ pub enum Withheld {
         /// A Service that claims it has externalTrafficPolicy Local.
         local: bool,
     },
+    /// The endpoints are there, and this gateway cannot reach them.
+    Unreachable(Unreachable),
 }
 
 impl fmt::Display for Withheld {
@@ -208,6 +218,7 @@ impl fmt::Display for Withheld {
             Self::NoEndpoint { local: true } => {
                 f.write_str("its Services have no endpoint on this node that can be used")
             }
+            Self::Unreachable(why) => write!(f, "its endpoints cannot be reached: {why}"),
         }
     }
 }

@@ -140,7 +140,7 @@ fn not_ourselves(me: &Me, protocol: Protocol) -> Result<Protocol, Unusable> {
         Protocol::Bgp(peer) => peer.address,
         Protocol::Static(route) => route.address,
     };
-    if me.local_addresses.contains(&address) {
+    if me.interfaces.values().any(|interface| interface.addresses.contains(&address)) {
         return Err(Unusable::new("spec.address", format!("{address} is an address of the gateway itself")));
     }
     Ok(protocol)

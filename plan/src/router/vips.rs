@@ -12,7 +12,7 @@ use crate::gateway::{
     Claims, Granted, Limits, Member, Refused, Standing, Wanted, decide, members, recorded, wanted,
 };
 use crate::problem::Problem;
-use crate::services::{ServiceEntry, announces_always, is_local};
+use crate::services::{ServiceEntry, UnreachableServices, announces_always, is_local};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
 
 /// The addresses of a Gateway, before it is asked what stands behind them.
@@ -59,9 +59,10 @@ impl Holdings<'_> {
         neighbours: &BTreeSet<IpAddr>,
         problems: &mut Vec<Problem>,
     ) {
+        let own = me.interfaces.values().flat_map(|interface| interface.addresses.iter().copied()).collect();
         let conflicts = [
             (neighbours, "is the address of a GatewayRouter"),
-            (&me.local_addresses, "is an address of the gateway itself"),
+            (&own, "is an address of the gateway itself"),
         ];
         for (addresses, words) in conflicts {
             for address in addresses {
@@ -85,7 +86,7 @@ impl Holdings<'_> {
         let granted = self.granted.into_iter().map(|(address, services)| {
             while entries.next_if(|entry| entry.vip < address).is_some() {}
             let served = entries.peek().is_some_and(|entry| entry.vip == address);
-            let decision = ground.decision(&services, served);
+            let decision = ground.decision(&services, served, address.is_ipv6());
             (address, VipIntent { services: names(&services), decision })
         });
         let mut vips: BTreeMap<IpAddr, VipIntent> = granted.collect();
@@ -123,11 +124,13 @@ pub(super) struct Ground<'a> {
     pub(super) entries: &'a [ServiceEntry],
     /// For each Service of the Gateway: whether something was seen behind it, now or before.
     pub(super) seen: &'a [bool],
+    pub(super) unreachable: &'a UnreachableServices,
 }
 
 impl Ground<'_> {
-    /// Whether to announce a VIP that these Services claim. `served`: the data plane has an endpoint for it.
-    fn decision(&self, services: &[Member<'_>], served: bool) -> Decision {
+    /// Whether to announce a VIP of a family that these Services claim. `served`: the data plane has an endpoint for it.
+    fn decision(&self, services: &[Member<'_>], served: bool, ipv6: bool) -> Decision {
+        let unreachable = || services.iter().find_map(|member| self.unreachable.get(&(member.index, ipv6)));
         let no_dataplane = self.me.dataplane == Dataplane::None;
         let was_seen = |member: &Member<'_>| self.seen.get(member.index).copied().unwrap_or(false);
 
@@ -140,6 +143,8 @@ impl Ground<'_> {
             Decision::Announce
         } else if services.is_empty() {
             Decision::Withhold(Withheld::NoService)
+        } else if let Some(why) = unreachable() {
+            Decision::Withhold(Withheld::Unreachable(why.clone()))
         } else if services.iter().any(was_seen) {
             let local = services.iter().any(|member| is_local(member.service));
             Decision::Withhold(Withheld::NoEndpoint { local })

@@ -13,6 +13,7 @@ use crate::addresses::not_unicast;
 use crate::gateway::Member;
 use crate::meta::annotation;
 use crate::problem::Problem;
+use crate::router::{TargetNetworks, Unreachable};
 use crate::snapshot::ObjectRef;
 
 /// What the data plane needs to know of one Service, whatever its VIPs.
@@ -20,6 +21,8 @@ pub(super) struct Targets {
     pub(super) ports: Vec<Port>,
     pub(super) affinity: Option<Duration>,
     pub(super) keep_client_address: bool,
+    /// Why endpoints of IPv4, and of IPv6, are left out that this gateway cannot reach.
+    pub(super) unreachable: [Option<Unreachable>; 2],
 }
 
 /// One port of a Service with the endpoints that would be used.
@@ -36,6 +39,7 @@ impl Targets {
         slices: &[(&str, &EndpointSlice)],
         place: &Place<'_>,
         vips: &Vips<'_>,
+        networks: &mut TargetNetworks<'_>,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let object = || ObjectRef::new(Kind::Service, place.namespace, name);
@@ -46,6 +50,7 @@ impl Targets {
             ports: Vec::new(),
             affinity: None,
             keep_client_address: keeps_client_address(service, place),
+            unreachable: [None, None],
         };
         let Some(spec) = &service.spec else { return targets };
         if spec.type_.as_deref() == Some("ExternalName") {
@@ -54,7 +59,14 @@ impl Targets {
         }
         targets.affinity = affinity(spec);
 
-        let candidates = candidates(slices, service, place, vips, &mut complain);
+        let mut candidates = candidates(slices, service, place, vips, &mut complain);
+        candidates.retain(|candidate| match networks.check(candidate.address) {
+            Ok(()) => true,
+            Err(why) => {
+                targets.unreachable[usize::from(candidate.address.is_ipv6())] = Some(why);
+                false
+            }
+        });
         for port in spec.ports.iter().flatten() {
             let (Some(protocol), Ok(number @ 1..)) =
                 (Protocol::parse(port.protocol.as_deref()), u16::try_from(port.port))

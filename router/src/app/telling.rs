@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use l34_bgp::State;
+use l34_bgp::net::Family;
 use l34_bgp::speaker::{Event, EventKind};
 use l34_crds::jiff::Timestamp;
 use l34_plan::snapshot::NamespacedName;
@@ -59,6 +60,7 @@ impl App {
             intent: self.intent.as_ref(),
             live,
             announced: &self.announced,
+            unresolved_default: Family::ALL.map(|family| self.unresolved_default(family)),
             lost_statics: lost_statics.collect(),
             local_problems: kernel.chain(plane).collect(),
             now: Timestamp::now(),
@@ -104,7 +106,10 @@ impl App {
         let missing = missing.map(|family| {
             format!("{family}: no router has announced a route: what is sent from VIPs finds no way back")
         });
-        self.parts.kernel.problems().into_iter().chain(missing)
+        let unresolved = Family::ALL.into_iter().filter_map(|family| {
+            Some(format!("{family}: VIPs are not announced: {}", self.unresolved_default(family)?))
+        });
+        self.parts.kernel.problems().into_iter().chain(missing).chain(unresolved)
     }
 
     /// Watches of the API server that fail, with the reason.

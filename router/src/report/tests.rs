@@ -53,6 +53,8 @@ fn intent() -> Intent {
         .into(),
         services: Vec::new(),
         seen: BTreeSet::new(),
+        target_prefixes: BTreeSet::new(),
+        reached: std::collections::BTreeMap::new(),
         problems: Vec::new(),
     }
 }
@@ -94,6 +96,7 @@ fn at(second: i64, live: &Live, last: Option<&RouterStateSpec>) -> RouterStateSp
         intent: Some(&intent),
         live,
         announced: &announced,
+        unresolved_default: [None, None],
         lost_statics: Vec::new(),
         local_problems: vec!["kernel: no memory".into()],
         now,

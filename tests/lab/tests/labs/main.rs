@@ -1,6 +1,7 @@
 //! The labs: the product and the BGP library against real routers. One module per scenario, each with its picture.
 
 mod no_transit;
+mod on_link;
 mod router_auth;
 mod router_pod;
 mod router_restart;

@@ -5,7 +5,7 @@
 //!   gateway 2   vlan-100 169.254.100.3, 100:100::3 ----+---- 169.254.100.150, 100:100::150  vlan1   vpn
 //! ```
 
-use l34_lab::{Bird, Host, Lab, Link, Router, Segment};
+use l34_lab::{Bird, Host, Lab, Link, Router, Segment, wait_until};
 use std::time::Duration;
 
 /// A session comes up within this time, also when one side has to wait for the other.
@@ -56,6 +56,17 @@ impl Scene {
         let addresses = [format!("{}/24", GATEWAYS[number]), format!("{}/64", GATEWAYS6[number])];
         let link = self.outside.attach(&host, "vlan-100", &addresses.each_ref().map(String::as_str));
         (host, link)
+    }
+
+    /// Waits until all peers of a router are Established.
+    #[track_caller]
+    pub(crate) fn wait_for_peers(&self, router: &Router) {
+        wait_until(SESSION, "all peers are Established", || {
+            let shown = router.show("peers");
+            let peers = shown["peers"].as_array().cloned().unwrap_or_default();
+            let up = !peers.is_empty() && peers.iter().all(|peer| peer["state"] == "Established");
+            if up { Ok(()) } else { Err(shown.to_string()) }
+        });
     }
 
     /// A router without a data plane: it announces VIPs for which no target was ever seen.

@@ -25,3 +25,4 @@ mod order;
 mod restart;
 mod scene;
 mod services;
+mod target_network;

@@ -21,6 +21,7 @@ pub(crate) struct Traffic {
     pub(crate) targets: Vec<Target>,
     pub(crate) bird: Bird,
     pub(crate) sink: Sink,
+    pub(crate) inside: Segment,
     pub(crate) scene: Scene,
 }
 
@@ -53,7 +54,7 @@ impl Traffic {
         let gateways: Vec<Gateway> =
             (0..gateways).map(|number| Gateway::new(&scene, &inside, &main, number, &manifests)).collect();
         gateways.iter().for_each(|gateway| sink.is_reached_from(&gateway.host));
-        Traffic { gateways, targets, bird, sink, scene }
+        Traffic { gateways, targets, bird, sink, inside, scene }
     }
 
     pub(crate) fn vpn(&self) -> &Host {
