@@ -81,7 +81,7 @@ fn apply(nftables: &mut Nftables, wanted: &Snapshot, only: Option<&BTreeSet<IpAd
 
 fn snapshot(services: u32) -> Snapshot {
     let services: BTreeMap<_, _> = (0..services).map(|i| (service(i), entry(0..10))).collect();
-    Snapshot { vips: services.keys().map(|key| key.vip).collect(), outside: BTreeSet::new(), services }
+    Snapshot { vips: services.keys().map(|key| key.vip).collect(), services, ..Snapshot::default() }
 }
 
 fn service(i: u32) -> ServiceKey {

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::service::{Family, Protocol, ServiceKey};
 use crate::shared::SharedChain;
 
@@ -13,6 +15,8 @@ pub enum Set {
     Vips,
     /// `outside`: interfaces towards GatewayRouters.
     Outside,
+    /// `target_networks`: prefixes that endpoints are in.
+    TargetNetworks,
     /// `keep`: services whose endpoints see the client's address.
     Keep,
     /// `services`: service to the chain that chooses among its slots.
@@ -28,6 +32,9 @@ pub enum Element {
     Vip(IpAddr),
     /// Of `outside`.
     Outside(String),
+    /// Of `target_networks`: a prefix of 1 bit at least. The kernel keeps it as an interval, which is two elements of its
+    /// own; see [`edges`].
+    TargetNetwork(IpNet),
     /// Of `keep`.
     Keep(ServiceKey),
     /// Of `services`.
@@ -53,6 +60,7 @@ impl Set {
         match self {
             Set::Vips => "vips",
             Set::Outside => "outside",
+            Set::TargetNetworks => "target_networks",
             Set::Keep => "keep",
             Set::Services => "services",
             Set::Targets => "targets",
@@ -66,19 +74,21 @@ impl Element {
         match self {
             Element::Vip(_) => Set::Vips,
             Element::Outside(_) => Set::Outside,
+            Element::TargetNetwork(_) => Set::TargetNetworks,
             Element::Keep(_) => Set::Keep,
             Element::Service(..) => Set::Services,
             Element::Target(..) => Set::Targets,
         }
     }
 
-    /// Appends the bytes of its key.
+    /// Appends the bytes of its key; of an interval, those of its first address.
     pub fn write_key(&self, out: &mut Vec<u8>) {
         match self {
             Element::Vip(vip) => write_address(vip, out),
             Element::Outside(name) => {
                 out.extend(name.bytes().chain(std::iter::repeat(0)).take(INTERFACE_NAME_LEN));
             }
+            Element::TargetNetwork(prefix) => write_address(&prefix.network(), out),
             Element::Keep(key) | Element::Service(key, _) => write_service(key, out),
             Element::Target(key, slot, _) => {
                 write_service(key, out);
@@ -90,7 +100,9 @@ impl Element {
     /// What it carries beside the key.
     pub fn value(&self) -> Value {
         match self {
-            Element::Vip(_) | Element::Outside(_) | Element::Keep(_) => Value::None,
+            Element::Vip(_) | Element::Outside(_) | Element::TargetNetwork(_) | Element::Keep(_) => {
+                Value::None
+            }
             Element::Service(_, chain) => Value::Goto(*chain),
             Element::Target(_, _, endpoint) => {
                 let mut data = Vec::with_capacity(20);
@@ -101,7 +113,8 @@ impl Element {
         }
     }
 
-    /// The element that the kernel says it has; `None` if it is none that we could have put there.
+    /// The element that the kernel says it has; `None` if it is none that we could have put there. Intervals are read by
+    /// [`intervals`].
     pub fn read(family: Family, set: Set, key: &[u8], value: &Value) -> Option<Self> {
         let mut bytes = Bytes(key);
         let element = match (set, value) {
@@ -119,6 +132,39 @@ impl Element {
         };
         bytes.0.is_empty().then_some(element)
     }
+}
+
+/// The ends of an interval as the kernel keeps them: the first address, and the one behind the last, which an interval up
+/// to the highest address does not have.
+pub fn edges(prefix: &IpNet) -> (IpAddr, Option<IpAddr>) {
+    let behind = match prefix.broadcast() {
+        IpAddr::V4(last) => u32::from(last).checked_add(1).map(|next| Ipv4Addr::from(next).into()),
+        IpAddr::V6(last) => u128::from(last).checked_add(1).map(|next| Ipv6Addr::from(next).into()),
+    };
+    (prefix.network(), behind)
+}
+
+/// The elements of a set with intervals, out of their ends in any order: address bytes, and whether an interval ends
+/// before it. `None` if they are none that we could have put there.
+pub fn intervals(family: Family, mut ends: Vec<(Vec<u8>, bool)>) -> Option<Vec<Element>> {
+    // Where one interval ends, the next may begin.
+    ends.sort_by(|(a, a_ends), (b, b_ends)| a.cmp(b).then(b_ends.cmp(a_ends)));
+    let mut ends = ends.into_iter().peekable();
+    let mut elements = Vec::new();
+    while let Some((first, ends_before)) = ends.next() {
+        let mut bytes = Bytes(&first);
+        let first = bytes.address(family).filter(|_| bytes.0.is_empty() && !ends_before)?;
+        let behind = match ends.next_if(|(_, ends_before)| *ends_before) {
+            Some((behind, _)) => Some(Bytes(&behind).address(family)?),
+            None => None,
+        };
+        let longest = if first.is_ipv4() { 32 } else { 128 };
+        let prefix = (1..=longest)
+            .filter_map(|len| IpNet::new(first, len).ok())
+            .find(|prefix| edges(prefix) == (first, behind))?;
+        elements.push(Element::TargetNetwork(prefix));
+    }
+    Some(elements)
 }
 
 /// Length of an interface name in a key, padded with zeros.
@@ -204,6 +250,31 @@ mod tests {
             let read = |key: &[u8]| Element::read(family, element.set(), key, &element.value());
             assert_eq!(read(&key), Some(element.clone()));
             assert_eq!(read(&key[..key.len() - 1]), None);
+        }
+    }
+
+    #[test]
+    fn intervals_read_back_from_their_ends_also_side_by_side_and_at_the_very_end() {
+        for (family, prefixes) in [
+            (Family::V4, &["10.0.0.0/24", "10.0.1.0/25", "169.255.0.0/16", "255.255.255.0/24"][..]),
+            (Family::V6, &["2001:db8::/64", "2001:db8:0:1::/64", "fd00:255::1/128", "ffff::/16"]),
+        ] {
+            let prefixes: Vec<IpNet> = prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect();
+            let octets = |address: IpAddr| {
+                let mut bytes = Vec::new();
+                write_address(&address, &mut bytes);
+                bytes
+            };
+            let mut ends = Vec::new();
+            for prefix in prefixes.iter().rev() {
+                let (first, behind) = edges(prefix);
+                ends.push((octets(first), false));
+                ends.extend(behind.map(|behind| (octets(behind), true)));
+            }
+            let elements = prefixes.iter().copied().map(Element::TargetNetwork).collect();
+            assert_eq!(intervals(family, ends.clone()), Some(elements));
+            ends.pop();
+            assert_eq!(intervals(family, ends), None, "an interval of no prefix");
         }
     }
 }

@@ -6,6 +6,8 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::element::{Element, Set, Value};
 use crate::service::{Family, Protocol};
 use crate::skeleton::{Base, Chain, Hook, Mode, Rule, Skeleton, shared_rules, skeleton};
@@ -19,6 +21,8 @@ pub struct Fake {
     skeleton: Skeleton,
     shared: BTreeMap<String, Vec<Rule>>,
     sets: BTreeMap<Set, BTreeMap<Vec<u8>, Value>>,
+    /// The elements of the set with intervals, whose bytes are no key.
+    target_networks: BTreeSet<IpNet>,
     random: u32,
 }
 
@@ -91,7 +95,14 @@ impl Fake {
     /// A table with the skeleton and nothing else.
     pub fn new(family: Family, mode: Mode) -> Self {
         let skeleton = skeleton(family, mode);
-        Fake { family, skeleton, shared: BTreeMap::new(), sets: BTreeMap::new(), random: 0 }
+        Fake {
+            family,
+            skeleton,
+            shared: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            target_networks: BTreeSet::new(),
+            random: 0,
+        }
     }
 
     /// Carries out a transaction: all of it, or nothing.
@@ -108,7 +119,8 @@ impl Fake {
     pub fn elements(&self) -> BTreeSet<Element> {
         let sets = self.sets.iter();
         let all = sets.flat_map(|(set, elements)| elements.iter().map(move |(key, value)| (set, key, value)));
-        all.filter_map(|(set, key, value)| Element::read(self.family, *set, key, value)).collect()
+        let read = all.filter_map(|(set, key, value)| Element::read(self.family, *set, key, value));
+        read.chain(self.target_networks.iter().copied().map(Element::TargetNetwork)).collect()
     }
 
     /// What becomes of the first packet of a connection. Each call draws another number for `n` chains.
@@ -129,6 +141,20 @@ impl Fake {
             Op::AddChain(chain) => {
                 let rules = shared_rules(self.family, *chain);
                 self.shared.insert(chain.to_string(), rules).map_or(Ok(()), |_| Err(exists()))
+            }
+            Op::Add(Element::TargetNetwork(prefix)) => {
+                if self.target_networks.iter().any(|p| p.contains(prefix) || prefix.contains(p)) {
+                    return Err(exists());
+                }
+                self.target_networks.insert(*prefix);
+                Ok(())
+            }
+            Op::Delete(Element::TargetNetwork(prefix)) => {
+                if self.target_networks.remove(prefix) {
+                    Ok(())
+                } else {
+                    Err(missing())
+                }
             }
             Op::Add(element) => {
                 if let Value::Goto(chain) = element.value()
@@ -156,6 +182,10 @@ impl Fake {
     fn rules(&self, chain: &str) -> &[Rule] {
         let fixed = self.skeleton.chains.iter().find(|fixed| fixed.name == chain).map(|fixed| &fixed.rules);
         fixed.or_else(|| self.shared.get(chain)).map_or(&[], Vec::as_slice)
+    }
+
+    fn is_in_target_network(&self, address: IpAddr) -> bool {
+        self.target_networks.iter().any(|prefix| prefix.contains(&address))
     }
 
     fn find(&self, set: Set, key: &[u8]) -> Option<&Value> {

@@ -94,7 +94,7 @@ impl Nftables {
     ) -> Result<Applied, ApplyError> {
         let reduced;
         let wanted = match self.mode {
-            Mode::Services => wanted,
+            Mode::Services | Mode::ServicesBesideOthers => wanted,
             Mode::MarksOnly => {
                 reduced = Snapshot { vips: wanted.vips.clone(), ..Snapshot::default() };
                 &reduced
@@ -113,6 +113,31 @@ impl Nftables {
             }
         }
         outcome.map(|()| applied)
+    }
+
+    /// Makes the tables that are not there, empty: from then on nothing is forwarded but what the mode lets through, before
+    /// anybody knows what is wanted. Tables that are there stay as they are.
+    ///
+    /// # Errors
+    /// The kernel refused; a family that it does not have is no error.
+    pub fn prepare(&mut self) -> Result<(), ApplyError> {
+        let nothing = Snapshot::default();
+        for family in Family::ALL {
+            let found = dump::read(&mut self.socket, family, self.mode);
+            let outcome = match found.map_err(|error| ApplyError::Read(family, error)) {
+                Ok(Found::Nothing) => {
+                    let (progress, applied) = (&mut |_: &Self, _: &[VipChange]| {}, &mut Applied::default());
+                    let mut work = Work { nftables: self, family, wanted: &nothing, progress, applied };
+                    work.replace(&nothing).map_err(|error| ApplyError::Write(family, error))
+                }
+                other => other.map(drop),
+            };
+            match outcome {
+                Err(error) if !error.is_unsupported() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The tables as the kernel has acknowledged them.
@@ -229,7 +254,7 @@ impl<P: FnMut(&Nftables, &[VipChange])> Work<'_, P> {
     /// Makes the table with all its elements in one transaction, in the place of what is there.
     fn replace(&mut self, wanted: &Snapshot) -> io::Result<()> {
         let mut table = Table::new(self.family);
-        let (outside, changes) = (table.diff_outside(wanted), table.diff(wanted));
+        let (outside, changes) = (table.diff_networks(wanted), table.diff(wanted));
         let (family, mode) = (self.family, self.nftables.mode);
         self.nftables.socket.transact(|writer| {
             let mut encoder = Encoder::new(writer, family);
@@ -245,7 +270,7 @@ impl<P: FnMut(&Nftables, &[VipChange])> Work<'_, P> {
     /// Changes what is different, some VIPs in each transaction.
     fn change(&mut self, only: Option<&BTreeSet<IpAddr>>) -> Result<(), TransactError> {
         let Some(table) = self.nftables.tables.get(&self.family) else { return Ok(()) };
-        let mut outside = table.diff_outside(self.wanted);
+        let mut outside = table.diff_networks(self.wanted);
         let changes = match only {
             None => table.diff(self.wanted),
             Some(vips) => table.diff_vips(self.wanted, vips.iter().copied()),

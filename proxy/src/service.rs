@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 /// The whole of what the data plane shall do. It is handed over whole; the receiver finds the difference.
@@ -15,6 +16,8 @@ pub struct Snapshot {
     /// Interfaces towards GatewayRouters, by name (1 to 15 bytes). A connection that came in there gets the mark, so
     /// that its replies leave by learned routes.
     pub outside: BTreeSet<String>,
+    /// Prefixes of the target networks. What comes in on an outside interface with a source in them is spoofed.
+    pub target_networks: BTreeSet<IpNet>,
     /// Services. Those whose VIP is not among `vips` are left out, see [`Snapshot::problems`].
     pub services: BTreeMap<ServiceKey, Entry>,
 }
@@ -148,6 +151,14 @@ impl Snapshot {
     pub fn services_of(&self, vip: IpAddr) -> impl Iterator<Item = (&ServiceKey, &Entry)> {
         let served = self.has_vip(vip);
         self.services.range(ServiceKey::range_of(vip)).filter(move |(key, _)| served && key.port != 0)
+    }
+
+    /// The target networks of one family, as few prefixes without overlap; a set with intervals takes no others. A default
+    /// route is no network.
+    pub fn target_networks_of(&self, family: Family) -> BTreeSet<IpNet> {
+        let of_family = |prefix: &&IpNet| prefix.prefix_len() > 0 && Family::of(&prefix.addr()) == family;
+        let prefixes = self.target_networks.iter().filter(of_family).map(IpNet::trunc).collect();
+        IpNet::aggregate(&prefixes).into_iter().filter(|prefix| prefix.prefix_len() > 0).collect()
     }
 
     /// The outside interfaces that can be carried out.
@@ -293,6 +304,7 @@ mod tests {
         let snapshot = Snapshot {
             vips: ["20.0.0.1", "224.0.0.1"].map(|vip| vip.parse().unwrap()).into(),
             outside: ["net1".to_owned(), "far/too".to_owned()].into(),
+            target_networks: BTreeSet::new(),
             services: BTreeMap::from([
                 (good, entry(&["10.0.0.2:80", "[fd00::2]:80", "10.0.0.2:80", "10.0.0.1:0"])),
                 (key("20.0.0.1", 0), entry(&["10.0.0.2:80"])),

@@ -14,8 +14,11 @@ pub use rules::{shared_rules, skeleton};
 /// What the table is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The whole service data plane.
+    /// The whole service data plane. The host forwards nothing else: it may stand between networks that must not
+    /// reach each other.
     Services,
+    /// The whole service data plane, on a host that forwards other traffic too.
+    ServicesBesideOthers,
     /// Someone else carries the traffic: what has a VIP as its source gets the packet mark, nothing more.
     MarksOnly,
 }
@@ -40,6 +43,10 @@ pub enum Counter {
     Pings,
     /// Packets refused with a reset or an ICMP error.
     Refused,
+    /// Packets that were to be forwarded, belonged to no VIP, and were dropped.
+    Filtered,
+    /// Packets from outside that cannot have the source they claim, dropped.
+    Spoofed,
 }
 
 /// A chain and its rules.
@@ -140,6 +147,10 @@ pub enum Expr {
     Hash { from: Word, len: u32, below: u32, to: Word },
     /// Matches if an unmarked packet to this one's source would find no route.
     NoRouteBack(Word),
+    /// As [`Expr::NoRouteBack`], or if the route would lead through another interface than the one it came in on.
+    NoRouteBackThere(Word),
+    /// Matches if the source is an address of this host.
+    SourceIsLocal(Word),
     /// Counts the packet.
     Count(Counter),
     /// New destination.
@@ -179,12 +190,20 @@ pub enum Ct {
 pub const STATE_INVALID: u32 = 1;
 /// Bit of [`Ct::State`]: the first packets of a connection, until it is answered.
 pub const STATE_NEW: u32 = 8;
+impl Mode {
+    /// Whether services are carried.
+    pub const fn has_services(self) -> bool {
+        matches!(self, Mode::Services | Mode::ServicesBesideOthers)
+    }
+}
+
 /// Bit of [`Ct::Status`]: its destination was translated.
 pub const STATUS_DNAT: u32 = 0x20;
 
 impl Counter {
     /// All of them.
-    pub const ALL: [Counter; 3] = [Counter::Connections, Counter::Pings, Counter::Refused];
+    pub const ALL: [Counter; 5] =
+        [Counter::Connections, Counter::Pings, Counter::Refused, Counter::Filtered, Counter::Spoofed];
 
     /// Its name in the table.
     pub const fn name(self) -> &'static str {
@@ -192,6 +211,8 @@ impl Counter {
             Counter::Connections => "connections",
             Counter::Pings => "pings",
             Counter::Refused => "refused",
+            Counter::Filtered => "filtered",
+            Counter::Spoofed => "spoofed",
         }
     }
 }

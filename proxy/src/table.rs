@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::element::Element;
 use crate::service::{Affinity, Entry, Family, ServiceKey, Snapshot};
 use crate::shared::{SharedChain, maglev};
@@ -34,6 +36,7 @@ pub struct Table {
     chains: BTreeSet<SharedChain>,
     vips: BTreeSet<IpAddr>,
     outside: BTreeSet<String>,
+    target_networks: BTreeSet<IpNet>,
     services: BTreeMap<ServiceKey, Installed>,
 }
 
@@ -53,6 +56,7 @@ impl Table {
             chains: BTreeSet::new(),
             vips: BTreeSet::new(),
             outside: BTreeSet::new(),
+            target_networks: BTreeSet::new(),
             services: BTreeMap::new(),
         }
     }
@@ -89,12 +93,13 @@ impl Table {
         installed.is_some_and(|installed| installed.slots.contains(&Some(endpoint)))
     }
 
-    /// Changes of the set of outside interfaces. They belong into one transaction.
-    pub fn diff_outside(&self, wanted: &Snapshot) -> Vec<Op> {
-        let wanted: BTreeSet<String> = wanted.outside_names().map(str::to_owned).collect();
-        let gone = self.outside.difference(&wanted).cloned().map(|name| Op::Delete(Element::Outside(name)));
-        let new = wanted.difference(&self.outside).cloned().map(|name| Op::Add(Element::Outside(name)));
-        gone.chain(new).collect()
+    /// Changes of the sets of outside interfaces and of target networks. They belong into one transaction.
+    pub fn diff_networks(&self, wanted: &Snapshot) -> Vec<Op> {
+        let names: BTreeSet<String> = wanted.outside_names().map(str::to_owned).collect();
+        let networks = wanted.target_networks_of(self.family);
+        let mut ops = changes(&self.outside, &names, Element::Outside);
+        ops.extend(changes(&self.target_networks, &networks, Element::TargetNetwork));
+        ops
     }
 
     /// Changes that turn this table into what is wanted, VIP by VIP; VIPs without a change are left out. A shared
@@ -161,6 +166,9 @@ impl Table {
             Element::Outside(name) => {
                 self.outside.insert(name.clone());
             }
+            Element::TargetNetwork(prefix) => {
+                self.target_networks.insert(*prefix);
+            }
             Element::Keep(key) => self.services.entry(*key).or_default().keep = true,
             Element::Service(key, chain) => self.services.entry(*key).or_default().chain = Some(*chain),
             Element::Target(key, slot, endpoint) => {
@@ -184,6 +192,10 @@ impl Table {
                 self.outside.remove(name);
                 return;
             }
+            Element::TargetNetwork(prefix) => {
+                self.target_networks.remove(prefix);
+                return;
+            }
             Element::Keep(key) | Element::Service(key, _) | Element::Target(key, ..) => key,
         };
         let Some(installed) = self.services.get_mut(key) else { return };
@@ -197,7 +209,7 @@ impl Table {
                 let used = installed.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
                 installed.slots.truncate(used);
             }
-            Element::Vip(_) | Element::Outside(_) => {}
+            Element::Vip(_) | Element::Outside(_) | Element::TargetNetwork(_) => {}
         }
         if *installed == Installed::default() {
             self.services.remove(key);
@@ -247,6 +259,17 @@ impl Installed {
             ops.extend(then.chain.map(|chain| Op::Add(Element::Service(*key, chain))));
         }
     }
+}
+
+/// What leads from one set to another, deletions first.
+fn changes<T: Ord + Clone>(
+    old: &BTreeSet<T>,
+    new: &BTreeSet<T>,
+    element: impl Fn(T) -> Element + Copy,
+) -> Vec<Op> {
+    let gone = old.difference(new).cloned().map(|key| Op::Delete(element(key)));
+    let come = new.difference(old).cloned().map(|key| Op::Add(element(key)));
+    gone.chain(come).collect()
 }
 
 /// Slots `0..endpoints.len()`, one for each: who has such a slot keeps it, the others fill what is free. So one who

@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Tell why a VIP is announced or not, or what is with a peer.
     Explain(Explain),
     /// Set the kernel settings that the router needs, for an init container, and name those that cannot be set.
-    Sysctls,
+    Sysctls(Sysctls),
     /// Tell what this kernel and this cluster can do for the router; exit code 1 when something needed is missing.
     Check(Check),
     /// Print the version.
@@ -58,6 +58,10 @@ pub(crate) struct Run {
     /// What carries the traffic of VIPs.
     #[arg(long, value_enum, default_value_t = Dataplane::Nftables)]
     pub(crate) dataplane: Dataplane,
+    /// Forward traffic that is for no VIP as well: for a host that routes for others too. By default our data plane drops
+    /// it, so that the gateway is no way from one of its networks into another.
+    #[arg(long)]
+    pub(crate) forward_other_traffic: bool,
     /// Where learned routes go.
     #[arg(long, value_enum, default_value_t = Fib::Kernel)]
     pub(crate) fib: Fib,
@@ -78,6 +82,14 @@ pub(crate) struct Run {
     /// Form of the log on standard error; RUST_LOG filters it.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sysctls {
+    /// As with `run`: without it, a table is made first that drops what is for no VIP, so that nothing passes before the
+    /// router runs.
+    #[arg(long)]
+    pub(crate) forward_other_traffic: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         }
         Command::Show(args) => show::show(&args).map(|()| ExitCode::SUCCESS),
         Command::Explain(args) => show::explain(&args).map(|()| ExitCode::SUCCESS),
-        Command::Sysctls => settings::command().map(|()| ExitCode::SUCCESS),
+        Command::Sysctls(args) => settings::command(&args).map(|()| ExitCode::SUCCESS),
         Command::Check(args) => check::command(&args),
         Command::Version => {
             show::print(concat!("l34-router ", env!("CARGO_PKG_VERSION"))).map(|()| ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! Metrics in the OpenMetrics text format, made of the views at the moment of the question; docs/metrics.md has them all.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
@@ -8,6 +9,8 @@ use l34_bgp::net::Family;
 use l34_bgp::speaker::{FamilyView, PeerView, Summary};
 use l34_bgp::{MessageCounts, State};
 use l34_plan::problem::Severity;
+use l34_proxy::nftables::counters;
+use l34_proxy::skeleton::Counter;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -53,6 +56,7 @@ struct Scrape {
     problems: [usize; 2],
     kernel: Option<l34_kernel::Report>,
     plane: Option<std::sync::Arc<l34_proxy::Status>>,
+    counters: BTreeMap<Counter, u64>,
     services: usize,
     api: Option<Api>,
     memory: Option<u64>,
@@ -96,6 +100,12 @@ impl Scrape {
             problems: [problems(Severity::Error), problems(Severity::Warning)],
             kernel: app.parts.kernel.report(),
             plane: app.parts.plane.carries().then(|| app.parts.plane.status()),
+            // Without an answer of the kernel they are missing from this scrape.
+            counters: if app.parts.plane.carries() {
+                counters().unwrap_or_default()
+            } else {
+                BTreeMap::new()
+            },
             services: intent.map_or(0, |intent| intent.services.len()),
             api: app.api.clone(),
             memory: resident_memory(),
@@ -236,6 +246,12 @@ impl Scrape {
             out.count("l34_dataplane_repairs", "How often others had changed our table.", plane.repairs)?;
             let deleted = plane.stale_flows_deleted;
             out.count("l34_dataplane_stale_flows_deleted", "Connections whose endpoint has gone.", deleted)?;
+            let counted = self
+                .counters
+                .iter()
+                .map(|(counter, packets)| (vec![("counter", counter.name().to_owned())], *packets));
+            let help = "What the tables counted since they were made, both families together.";
+            out.counter("l34_dataplane_packets", help, counted)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use l34_plan::router::{Decision, Intent, Withheld};
 use l34_plan::services::{Protocol, ServiceEntry};
-use l34_proxy::nftables::Handle;
+use l34_proxy::nftables::{Handle, Nftables};
 use l34_proxy::{Affinity, DataPlane, Entry, Implicit, Mode, ServiceKey, Snapshot, Status};
 use tokio::sync::watch;
 use tracing::warn;
@@ -61,11 +61,33 @@ pub(crate) fn start(args: &cli::Run) -> Result<(PlaneLink, watch::Receiver<Arc<S
     };
     let spawn = |mode| l34_proxy::nftables::spawn(mode, told).context("cannot use nftables");
     let plane = match (args.dataplane, args.fib) {
-        (cli::Dataplane::Nftables, _) => Plane::Nftables(spawn(Mode::Services)?),
+        (cli::Dataplane::Nftables, _) => {
+            // The data plane itself tries again.
+            prepare(args.forward_other_traffic).unwrap_or_else(|error| warn!("{error:#}"));
+            Plane::Nftables(spawn(mode(args.forward_other_traffic))?)
+        }
         (cli::Dataplane::None, cli::Fib::Kernel) => Plane::MarksOnly(spawn(Mode::MarksOnly)?),
-        (cli::Dataplane::None, cli::Fib::None) => Plane::None(Implicit::default()),
+        (cli::Dataplane::None, cli::Fib::None) => {
+            // An earlier router with a data plane, or the init container, may have left a table that drops what is
+            // forwarded. Without the permission to remove one, nobody of ours has made one either.
+            let _ = Nftables::open(Mode::Services).and_then(|mut nftables| nftables.remove_all());
+            Plane::None(Implicit::default())
+        }
     };
     Ok((PlaneLink { plane, wanted: Arc::default(), leaving: BTreeMap::new() }, status))
+}
+
+/// Makes the tables of the data plane, where there are none, before forwarding is switched on.
+///
+/// # Errors
+/// nftables cannot be used.
+pub(crate) fn prepare(forward_other_traffic: bool) -> Result<()> {
+    let mut tables = Nftables::open(mode(forward_other_traffic)).context("cannot use nftables")?;
+    Ok(tables.prepare()?)
+}
+
+fn mode(forward_other_traffic: bool) -> Mode {
+    if forward_other_traffic { Mode::ServicesBesideOthers } else { Mode::Services }
 }
 
 impl PlaneLink {
@@ -173,7 +195,12 @@ fn snapshot(intent: &Intent, carries: bool) -> Snapshot {
     let vips: BTreeSet<IpAddr> = held.map(|(vip, _)| *vip).collect();
     let services = if carries { intent.services.as_slice() } else { &[] };
     let services = services.iter().filter(|service| vips.contains(&service.vip)).map(entry);
-    Snapshot { services: services.collect(), outside: outside.cloned().collect(), vips }
+    Snapshot {
+        services: services.collect(),
+        outside: outside.cloned().collect(),
+        target_networks: intent.target_prefixes.clone(),
+        vips,
+    }
 }
 
 fn entry(service: &ServiceEntry) -> (ServiceKey, Entry) {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use tracing::warn;
 
 use crate::translate::Interfaces;
+use crate::{cli, plane_link};
 
 /// What has been complained about already.
 static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -32,7 +33,10 @@ pub(crate) fn set(interfaces: &Interfaces, writes_kernel: bool) {
 ///
 /// # Errors
 /// This is no Linux with /proc.
-pub(crate) fn command() -> Result<()> {
+pub(crate) fn command(args: &cli::Sysctls) -> Result<()> {
+    // Before forwarding is switched on.
+    let prepared = plane_link::prepare(args.forward_other_traffic);
+    prepared.unwrap_or_else(|error| eprintln!("l34-router: {error:#}"));
     // Unlike /sys/class/net, this shows the interfaces of the caller's network namespace.
     let interfaces = std::fs::read_dir(CONF).with_context(|| format!("cannot read {CONF}"))?;
     let names = interfaces.flatten().filter_map(|entry| entry.file_name().into_string().ok());

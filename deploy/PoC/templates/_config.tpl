@@ -63,7 +63,11 @@ spec:
       - name: sysctls
         image: {{ include "l34.image" (list . $router.image) | quote }}
         imagePullPolicy: {{ .Values.pullPolicy }}
-        args: [sysctls]
+        args:
+        - sysctls
+        {{- if $router.forwardOtherTraffic }}
+        - --forward-other-traffic
+        {{- end }}
         terminationMessagePolicy: FallbackToLogsOnError
         # As the router's: a quota may ask every container for them, and a pod's request is the larger one.
         resources:
@@ -78,6 +82,9 @@ spec:
         args:
         - run
         - --log-format={{ $router.logFormat }}
+        {{- if $router.forwardOtherTraffic }}
+        - --forward-other-traffic
+        {{- end }}
         {{- with $router.extraArgs }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

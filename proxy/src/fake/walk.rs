@@ -166,8 +166,8 @@ impl<'a> Walk<'a> {
                     let hash = jhash(self.bytes(*from, *len as usize), SEED);
                     self.put_number(*to, scale(hash, *below))
                 }
-                // The fake's main table has a default route.
-                Expr::NoRouteBack(_) => false,
+                // The fake's main table has a default route, and the fake no address.
+                Expr::NoRouteBack(_) | Expr::NoRouteBackThere(_) | Expr::SourceIsLocal(_) => false,
                 Expr::Count(_) => true,
                 Expr::Dnat { address, port } => {
                     let port = self.bytes(*port, 2);
@@ -192,11 +192,14 @@ impl<'a> Walk<'a> {
     fn find(&self, set: Set, key: Word) -> Option<Value> {
         let address = 4 * usize::from(self.fake.family.words());
         let len = match set {
-            Set::Vips => address,
+            Set::Vips | Set::TargetNetworks => address,
             Set::Outside => INTERFACE_NAME_LEN,
             Set::Keep | Set::Services => address + 8,
             Set::Targets => address + 12,
         };
+        if set == Set::TargetNetworks {
+            return self.fake.is_in_target_network(self.address(key)).then_some(Value::None);
+        }
         self.fake.find(set, self.bytes(key, len)).cloned()
     }
 

@@ -36,6 +36,7 @@ pub(super) const ELEMS_SET: u16 = 2;
 pub(super) const ELEMS_LIST: u16 = 3;
 pub(super) const ELEM_KEY: u16 = 1;
 pub(super) const ELEM_DATA: u16 = 2;
+pub(super) const ELEM_FLAGS: u16 = 3;
 
 pub(super) const DATA_VALUE: u16 = 1;
 pub(super) const DATA_VERDICT: u16 = 2;

@@ -6,7 +6,7 @@ use std::io;
 use super::attr::*;
 use super::encode::{fingerprint, head};
 use crate::TABLE;
-use crate::element::{Element, Set, Value};
+use crate::element::{Element, Set, Value, intervals};
 use crate::netlink::{Message, Socket, Writer, attribute, attributes, number, path, string};
 use crate::service::Family;
 use crate::shared::SharedChain;
@@ -123,6 +123,9 @@ impl Reader<'_> {
 
     /// The elements of a set; `None` if one of them can't be ours.
     fn elements(&mut self, set: Set) -> io::Result<Option<Vec<Op>>> {
+        if set == Set::TargetNetworks {
+            return self.intervals(set);
+        }
         let family = self.family;
         let mut elements = Some(Vec::new());
         let which = [(ELEMS_TABLE, TABLE), (ELEMS_SET, set.name())];
@@ -137,6 +140,21 @@ impl Reader<'_> {
             }
         })?;
         Ok(elements)
+    }
+
+    /// As [`Reader::elements`], of a set with intervals.
+    fn intervals(&mut self, set: Set) -> io::Result<Option<Vec<Op>>> {
+        let mut ends = Vec::new();
+        let which = [(ELEMS_TABLE, TABLE), (ELEMS_SET, set.name())];
+        self.ask(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP, &which, |body| {
+            let list = attribute(body, ELEMS_LIST).unwrap_or_default();
+            for (_, element) in attributes(list) {
+                let key = path(element, &[ELEM_KEY, DATA_VALUE]).unwrap_or_default();
+                let flags = attribute(element, ELEM_FLAGS).and_then(number).unwrap_or(0);
+                ends.push((key.to_vec(), flags & libc::NFT_SET_ELEM_INTERVAL_END as u32 != 0));
+            }
+        })?;
+        Ok(intervals(self.family, ends).map(|elements| elements.into_iter().map(Op::Add).collect()))
     }
 
     /// The number that every transaction of nftables counts up.

@@ -1,9 +1,11 @@
 //! Tables, chains, rules, sets and elements as the kernel takes them.
 
+use ipnet::IpNet;
+
 use super::attr::*;
 use super::expr::{self, protocol_family, verdict_data};
 use crate::TABLE;
-use crate::element::{Element, INTERFACE_NAME_LEN, Set, Value};
+use crate::element::{Element, INTERFACE_NAME_LEN, Set, Value, edges};
 use crate::netlink::{Head, Writer};
 use crate::service::Family;
 use crate::shared::SharedChain;
@@ -31,6 +33,7 @@ pub(super) fn fingerprint(family: Family, mode: Mode) -> String {
     });
     let mode = match mode {
         Mode::Services => "services",
+        Mode::ServicesBesideOthers => "services beside other traffic",
         Mode::MarksOnly => "marks only",
     };
     format!("l34-router, {mode}, {digest:016x}")
@@ -113,20 +116,25 @@ impl<'a> Encoder<'a> {
         };
         let service = [address, TYPE_PROTOCOL, TYPE_PORT];
         let key = match set {
-            Set::Vips => concat(&[address]),
+            Set::Vips | Set::TargetNetworks => concat(&[address]),
             Set::Outside => concat(&[TYPE_INTERFACE]),
             Set::Keep | Set::Services => concat(&service),
             Set::Targets => concat(&[service.as_slice(), &[TYPE_MARK]].concat()),
         };
         let data = match set {
-            Set::Vips | Set::Outside | Set::Keep => None,
+            Set::Vips | Set::Outside | Set::TargetNetworks | Set::Keep => None,
             Set::Services => Some((DATA_TYPE_VERDICT, 16)),
             Set::Targets => Some(concat(&[address, TYPE_PORT])),
         };
         self.message(libc::NFT_MSG_NEWSET, libc::NLM_F_CREATE | libc::NLM_F_EXCL, |writer| {
             writer.string(SET_TABLE, TABLE);
             writer.string(SET_NAME, set.name());
-            writer.number(SET_FLAGS, data.map_or(0, |_| libc::NFT_SET_MAP as u32));
+            let flags = match set {
+                Set::Services | Set::Targets => libc::NFT_SET_MAP,
+                Set::TargetNetworks => libc::NFT_SET_INTERVAL,
+                Set::Vips | Set::Outside | Set::Keep => 0,
+            };
+            writer.number(SET_FLAGS, flags as u32);
             writer.number(SET_KEY_TYPE, key.0);
             writer.number(SET_KEY_LEN, key.1);
             if let Some((kind, len)) = data {
@@ -209,6 +217,9 @@ pub(super) fn head(family: Family, message: i32, flags: i32) -> Head {
 }
 
 fn write_element(writer: &mut Writer, element: &Element, with_value: bool) {
+    if let Element::TargetNetwork(prefix) = element {
+        return write_interval(writer, prefix);
+    }
     let mut key = Vec::with_capacity(MOST_KEY_BYTES);
     element.write_key(&mut key);
     writer.nest(LIST_ELEM, |writer| {
@@ -220,6 +231,24 @@ fn write_element(writer: &mut Writer, element: &Element, with_value: bool) {
             Value::Data(data) => writer.nest(ELEM_DATA, |writer| writer.attribute(DATA_VALUE, &data)),
         }
     });
+}
+
+fn write_interval(writer: &mut Writer, prefix: &IpNet) {
+    let (first, behind) = edges(prefix);
+    let key = |address| {
+        let mut key = Vec::with_capacity(MOST_KEY_BYTES);
+        Element::Vip(address).write_key(&mut key);
+        key
+    };
+    for (address, flags) in [(Some(first), 0), (behind, libc::NFT_SET_ELEM_INTERVAL_END as u32)] {
+        let Some(address) = address else { continue };
+        writer.nest(LIST_ELEM, |writer| {
+            writer.nest(ELEM_KEY, |writer| writer.attribute(DATA_VALUE, &key(address)));
+            if flags != 0 {
+                writer.number(ELEM_FLAGS, flags);
+            }
+        });
+    }
 }
 
 fn user_comment(comment: &str) -> Vec<u8> {

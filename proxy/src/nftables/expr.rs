@@ -66,12 +66,16 @@ pub(super) fn write(writer: &mut Writer, family: Family, expr: &Expr) {
             writer.number(HASH_TYPE, HASH_JENKINS);
         }),
         Expr::NoRouteBack(word) => {
-            expression(writer, "fib", |writer| {
-                writer.number(FIB_DREG, register(*word));
-                writer.number(FIB_RESULT, FIB_RESULT_INTERFACE_OUT);
-                writer.number(FIB_FLAGS, FIB_SOURCE | FIB_PRESENT);
-            });
+            route_to_source(writer, *word, FIB_RESULT_INTERFACE_OUT, FIB_PRESENT);
             compare(writer, *word, libc::NFT_CMP_EQ, &[0; 4]);
+        }
+        Expr::NoRouteBackThere(word) => {
+            route_to_source(writer, *word, FIB_RESULT_INTERFACE_OUT, FIB_PRESENT | FIB_INTERFACE_IN);
+            compare(writer, *word, libc::NFT_CMP_EQ, &[0; 4]);
+        }
+        Expr::SourceIsLocal(word) => {
+            route_to_source(writer, *word, FIB_RESULT_ADDRESS_TYPE, 0);
+            compare(writer, *word, libc::NFT_CMP_EQ, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
         }
         Expr::Count(counter) => expression(writer, "objref", |writer| {
             writer.number(OBJREF_IMM_TYPE, OBJECT_COUNTER);
@@ -139,6 +143,15 @@ fn meta(writer: &mut Writer, key: i32, to: Word) {
     expression(writer, "meta", |writer| {
         writer.number(META_DREG, register(to));
         writer.number(META_KEY, key as u32);
+    });
+}
+
+/// What an unmarked packet to this one's source would find in the routing tables.
+fn route_to_source(writer: &mut Writer, to: Word, result: u32, flags: u32) {
+    expression(writer, "fib", |writer| {
+        writer.number(FIB_DREG, register(to));
+        writer.number(FIB_RESULT, result);
+        writer.number(FIB_FLAGS, FIB_SOURCE | flags);
     });
 }
 
@@ -229,7 +242,9 @@ const FIB_DREG: u16 = 1;
 const FIB_RESULT: u16 = 2;
 const FIB_FLAGS: u16 = 3;
 const FIB_RESULT_INTERFACE_OUT: u32 = 1;
+const FIB_RESULT_ADDRESS_TYPE: u32 = 3;
 const FIB_SOURCE: u32 = 1;
+const FIB_INTERFACE_IN: u32 = 1 << 3;
 const FIB_PRESENT: u32 = 1 << 5;
 const OBJREF_IMM_TYPE: u16 = 1;
 const OBJREF_IMM_NAME: u16 = 2;

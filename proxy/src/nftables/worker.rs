@@ -59,7 +59,7 @@ impl Worker {
         // Subscribed before anything is read: no change can fall in between.
         let watch = nftables.watch()?;
         let conntrack = match mode {
-            Mode::Services => Some(Conntrack::open()?),
+            Mode::Services | Mode::ServicesBesideOthers => Some(Conntrack::open()?),
             Mode::MarksOnly => None,
         };
         let due = Due {

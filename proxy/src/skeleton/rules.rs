@@ -17,7 +17,8 @@ macro_rules! all_of {
 /// The table of a family.
 pub fn skeleton(family: Family, mode: Mode) -> Skeleton {
     match mode {
-        Mode::Services => Rules(family).services(),
+        Mode::Services => Rules(family).services(Others::Drop),
+        Mode::ServicesBesideOthers => Rules(family).services(Others::Forward),
         Mode::MarksOnly => Rules(family).marks_only(),
     }
 }
@@ -27,23 +28,32 @@ pub fn shared_rules(family: Family, chain: SharedChain) -> Vec<Rule> {
     Rules(family).shared(chain)
 }
 
+/// What becomes of forwarded packets that belong to no VIP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Drop,
+    Forward,
+}
+
 /// Writes rules for a family.
 struct Rules(Family);
 
 impl Rules {
-    fn services(&self) -> Skeleton {
+    fn services(&self, others: Others) -> Skeleton {
         Skeleton {
-            sets: vec![Set::Vips, Set::Outside, Set::Keep, Set::Services, Set::Targets],
+            sets: vec![Set::Vips, Set::Outside, Set::TargetNetworks, Set::Keep, Set::Services, Set::Targets],
             counters: Counter::ALL.to_vec(),
             chains: vec![
                 self.restore(),
                 self.replies(),
                 self.inbound(),
                 self.outbound(),
-                self.guard(),
+                self.forward(others),
                 self.sources(),
                 self.unserved(),
                 self.refuse(),
+                drop_counted("filtered", Counter::Filtered),
+                drop_counted("spoofed", Counter::Spoofed),
             ],
         }
     }
@@ -61,16 +71,31 @@ impl Rules {
     }
 
     fn restore(&self) -> Chain {
+        let from_outside = || all_of![ct_has(Ct::State, STATE_NEW), came_from_outside()];
+        let spoofed = || [Expr::Goto("spoofed")];
+        let source_in = |set| [Expr::Source(0), Expr::In { set, key: 0 }];
         Chain::base("restore", Kind::Filter, Hook::Prerouting, MANGLE)
+            // Its own source address is still that of the endpoint.
+            .rule(
+                "a reply from where no endpoint is",
+                all_of![
+                    reply(),
+                    came_from_outside(),
+                    ct_has(Ct::Status, STATUS_DNAT),
+                    [Expr::NoRouteBackThere(0)],
+                    spoofed()
+                ],
+            )
             .rule("reply: by learned routes", all_of![reply(), ct_mark_is_ours(), set_mark()])
+            .rule("a VIP as source", all_of![from_outside(), source_in(Set::Vips), spoofed()])
+            .rule("this host as source", all_of![from_outside(), [Expr::SourceIsLocal(0)], spoofed()])
+            .rule(
+                "a target network as source",
+                all_of![from_outside(), source_in(Set::TargetNetworks), spoofed()],
+            )
             .rule(
                 "a client outside calls a VIP",
-                all_of![
-                    ct_has(Ct::State, STATE_NEW),
-                    [Expr::InterfaceIn(0), Expr::In { set: Set::Outside, key: 0 }],
-                    self.destination_is_vip(),
-                    set_ct_mark(MARK_MASK, MARK),
-                ],
+                all_of![from_outside(), self.destination_is_vip(), set_ct_mark(MARK_MASK, MARK)],
             )
             // The kernel looks for the answer's route by the mark of the request (fwmark_reflect), and address translation
             // sees the first request only.
@@ -83,6 +108,11 @@ impl Rules {
     fn replies(&self) -> Chain {
         Chain::base("replies", Kind::Route, Hook::Output, MANGLE)
             .rule("reply made here: by learned routes", all_of![reply(), ct_mark_is_ours(), set_mark()])
+            // Such as "packet too big": it has taken over the mark of the reply that it is about (fwmark_reflect).
+            .rule(
+                "error made here for an endpoint: by the main table",
+                all_of![original(), ct_mark_is_ours(), clear_mark()],
+            )
     }
 
     fn inbound(&self) -> Chain {
@@ -105,28 +135,40 @@ impl Rules {
             .rule("refuse the rest", all_of![self.destination_is_vip(), [Expr::Goto("refuse")]])
     }
 
-    fn guard(&self) -> Chain {
+    /// An ICMP error about a connection has the connection's mark and status.
+    fn forward(&self, others: Others) -> Chain {
         let invalid = ct_has(Ct::State, STATE_INVALID);
-        Chain::base("guard", Kind::Filter, Hook::Forward, FILTER)
+        let translated = || ct_has(Ct::Status, STATUS_DNAT);
+        let chain = Chain::base("forward", Kind::Filter, Hook::Forward, FILTER)
             .rule(
                 "a reset would end the connection",
                 all_of![invalid, self.destination_is_vip(), [Expr::Drop]],
             )
             .rule(
+                "of a client outside that called a VIP",
+                all_of![ct_mark_is_ours(), translated(), [Expr::Return]],
+            )
+            .rule(
+                "of another client that called a VIP",
+                all_of![translated(), called_a_vip(), [Expr::Return]],
+            )
+            .rule(
                 "else it goes round by the default route",
                 all_of![self.destination_is_vip(), [Expr::Goto("refuse")]],
-            )
+            );
+        match others {
+            Others::Drop => chain.rule("nothing else is forwarded", vec![Expr::Goto("filtered")]),
+            Others::Forward => chain,
+        }
     }
 
     fn sources(&self) -> Chain {
-        let original =
-            [Expr::Ct { key: Ct::OriginalDestination, to: 0 }, Expr::In { set: Set::Vips, key: 0 }];
         let kept = ct_mark_is(MARK_MASK | MARK_KEEP, MARK | MARK_KEEP);
         Chain::base("sources", Kind::Nat, Hook::Postrouting, NAT_SOURCE)
             .rule("the endpoint sees the client", all_of![kept, [Expr::Return]])
             .rule(
                 "the endpoint answers us",
-                all_of![ct_has(Ct::Status, STATUS_DNAT), original, [Expr::Masquerade]],
+                all_of![ct_has(Ct::Status, STATUS_DNAT), called_a_vip(), [Expr::Masquerade]],
             )
     }
 
@@ -135,7 +177,10 @@ impl Rules {
             .rule("answer by learned routes", all_of![ct_mark_is_ours(), set_mark()])
             .rule("answer a ping", all_of![self.echo_request(), answer_ping()])
             // To refuse before routing, the kernel needs a route back, and looks for it without the mark.
-            .rule("no route back in main: the guard refuses", vec![Expr::NoRouteBack(0), Expr::Return])
+            .rule(
+                "no route back in main: the forward chain refuses",
+                vec![Expr::NoRouteBack(0), Expr::Return],
+            )
             .rule("refuse the rest", vec![Expr::Goto("refuse")])
     }
 
@@ -221,6 +266,23 @@ fn reply() -> [Expr; 2] {
     [Expr::Ct { key: Ct::Direction, to: 0 }, Expr::Equal { word: 0, bytes: vec![1] }]
 }
 
+fn original() -> [Expr; 2] {
+    [Expr::Ct { key: Ct::Direction, to: 0 }, Expr::Equal { word: 0, bytes: vec![0] }]
+}
+
+fn came_from_outside() -> [Expr; 2] {
+    [Expr::InterfaceIn(0), Expr::In { set: Set::Outside, key: 0 }]
+}
+
+/// The first packet of the connection was for a VIP that is there still.
+fn called_a_vip() -> [Expr; 2] {
+    [Expr::Ct { key: Ct::OriginalDestination, to: 0 }, Expr::In { set: Set::Vips, key: 0 }]
+}
+
+fn drop_counted(name: &'static str, counter: Counter) -> Chain {
+    Chain::plain(name).rule("", vec![Expr::Count(counter), Expr::Drop])
+}
+
 fn ct_mark_is_ours() -> [Expr; 3] {
     ct_mark_is(MARK_MASK, MARK)
 }
@@ -239,6 +301,10 @@ fn ct_has(key: Ct, bit: u32) -> [Expr; 3] {
 
 fn set_mark() -> [Expr; 3] {
     [Expr::Mark(0), Expr::Bitwise { word: 0, mask: !MARK_MASK, xor: MARK }, Expr::SetMark(0)]
+}
+
+fn clear_mark() -> [Expr; 3] {
+    [Expr::Mark(0), Expr::Bitwise { word: 0, mask: !MARK_MASK, xor: 0 }, Expr::SetMark(0)]
 }
 
 fn set_ct_mark(mask: u32, value: u32) -> [Expr; 3] {

@@ -20,7 +20,7 @@ fn entry(endpoints: impl IntoIterator<Item = u8>) -> Entry {
 fn snapshot(services: impl IntoIterator<Item = (ServiceKey, Entry)>) -> Snapshot {
     let services: BTreeMap<_, _> = services.into_iter().collect();
     let vips = services.keys().map(|key| key.vip).collect();
-    Snapshot { vips, outside: ["net1".to_owned()].into(), services }
+    Snapshot { vips, outside: ["net1".to_owned()].into(), services, ..Snapshot::default() }
 }
 
 /// A mirror and the fake beside it, which must stay alike.
@@ -41,7 +41,7 @@ impl Pair {
 
     /// Brings both to what is wanted; each VIP is a transaction of its own. Returns what was done.
     fn apply(&mut self, wanted: &Snapshot) -> Vec<Op> {
-        let mut done = self.table.diff_outside(wanted);
+        let mut done = self.table.diff_networks(wanted);
         self.fake.apply(&done).unwrap();
         let changes = self.table.diff(wanted);
         // Where a VIP changes, a look at what was wanted before shows it.
@@ -53,7 +53,7 @@ impl Pair {
             done.extend(change.ops);
         }
         self.table.record(&done);
-        assert!(self.table.diff_outside(wanted).is_empty());
+        assert!(self.table.diff_networks(wanted).is_empty());
         assert!(self.table.diff(wanted).is_empty());
         done
     }
@@ -163,12 +163,31 @@ fn marks_only_marks_what_leaves_from_a_vip_and_nothing_else() {
     assert_eq!(fake.walk(&packet("200.100.0.100", VIP)), Fate::Passed);
 }
 
+#[test]
+fn what_belongs_to_no_vip_is_forwarded_only_where_the_operator_says_so() {
+    let packet = |interface: &str| Packet {
+        interface: interface.into(),
+        source: "200.100.0.100".parse().unwrap(),
+        destination: "10.0.0.1".parse().unwrap(),
+        payload: Payload::Ports(Protocol::Tcp, 1024, 22),
+    };
+    for interface in ["net1", "eth0"] {
+        let fate = |mode| Fake::new(Family::V4, mode).walk(&packet(interface));
+        assert_eq!(fate(Mode::Services), Fate::Dropped);
+        assert_eq!(fate(Mode::ServicesBesideOthers), Fate::Passed);
+    }
+}
+
 /// What should become of a packet, said without any table.
 fn expected(wanted: &Snapshot, packet: &Packet) -> Expected {
     let outside = wanted.outside.contains(&packet.interface);
     let reply_mark = if outside { MARK } else { 0 };
+    let in_target_network = wanted.target_networks.iter().any(|prefix| prefix.contains(&packet.source));
+    if outside && (wanted.vips.contains(&packet.source) || in_target_network) {
+        return Expected::Fate(Fate::Dropped);
+    }
     if !wanted.vips.contains(&packet.destination) {
-        return Expected::Fate(Fate::Passed);
+        return Expected::Fate(Fate::Dropped);
     }
     let refused = |reset| Expected::Fate(Fate::Refused { reset, reply_mark });
     match packet.payload {
@@ -244,9 +263,16 @@ fn any_snapshot(v6: bool) -> impl Strategy<Value = Snapshot> {
     let outside = proptest::collection::btree_set(prop_oneof!["net1", "net2"].prop_map(String::from), 0..3);
     let services = proptest::collection::btree_map(key, any_entry(v6), 0..8);
     let extra = proptest::collection::btree_set((1..5u8).prop_map(move |i| vip(v6, i)), 0..3);
-    (outside, services, extra).prop_map(|(outside, services, mut vips)| {
+    let prefixes = if v6 {
+        ["fd00::/120", "fd00::/121", "fd00::80/121"]
+    } else {
+        ["10.0.0.0/24", "10.0.0.0/25", "10.0.0.128/25"]
+    };
+    let target_networks = proptest::sample::subsequence(prefixes.to_vec(), 0..=3)
+        .prop_map(|prefixes| prefixes.into_iter().map(|prefix| prefix.parse().unwrap()).collect());
+    (outside, target_networks, services, extra).prop_map(|(outside, target_networks, services, mut vips)| {
         vips.extend(services.keys().map(|key| key.vip));
-        Snapshot { vips, outside, services }
+        Snapshot { vips, outside, target_networks, services }
     })
 }
 
@@ -268,8 +294,16 @@ proptest! {
                 for destination in (1..6).map(|i| vip(v6, i)) {
                     let ports = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter()
                         .flat_map(|p| (1..5).map(move |port| Payload::Ports(p, source_port, port)));
-                    for payload in ports.chain([Payload::Echo, Payload::Other(47)]) {
-                        let source = if v6 { vip(true, 99) } else { vip(false, 99) };
+                    let client = vip(v6, 99);
+                    let endpoints: [IpAddr; 2] = if v6 {
+                        ["fd00::3".parse().unwrap(), "fd00::83".parse().unwrap()]
+                    } else {
+                        ["10.0.0.3".parse().unwrap(), "10.0.0.131".parse().unwrap()]
+                    };
+                    let spoofed = [vip(v6, 2), endpoints[0], endpoints[1]]
+                        .map(|source| (Payload::Ports(Protocol::Tcp, source_port, 1), source));
+                    let payloads = ports.chain([Payload::Echo, Payload::Other(47)]).map(|p| (p, client));
+                    for (payload, source) in payloads.chain(spoofed) {
                         let interface = interface.to_owned();
                         let packet = Packet { interface, source, destination, payload };
                         let (expected, fate) = (expected(wanted, &packet), pair.fake.walk(&packet));

@@ -61,6 +61,7 @@ fn everything() -> Snapshot {
     Snapshot {
         vips: [V4, V6].map(|vip| vip.parse().unwrap()).into(),
         outside: ["outside".to_owned()].into(),
+        target_networks: ["169.255.100.0/24", "fd00:255::/64"].map(|net| net.parse().unwrap()).into(),
         services,
     }
 }
@@ -144,7 +145,7 @@ fn real_packets_fare_as_the_fake_says() {
         let wanted = random_services(&mut dice);
         apply(&mut nftables, &wanted);
         for (table, fake) in &mut mirrors {
-            let outside = table.diff_outside(&wanted);
+            let outside = table.diff_networks(&wanted);
             for ops in
                 std::iter::once(outside).chain(table.diff(&wanted).into_iter().map(|change| change.ops))
             {
@@ -412,8 +413,8 @@ fn a_table_that_is_not_ours_is_replaced_and_others_are_left_alone() {
         "table ip l34 { chain old { type filter hook prerouting priority 0; drop;\n}\n}",
         "delete table ip l34",
         "add chain ip l34 more",
-        "add rule ip l34 guard drop",
-        "flush chain ip l34 guard",
+        "add rule ip l34 forward drop",
+        "flush chain ip l34 forward",
         "flush chain ip l34 inbound",
         "add element ip l34 vips { 20.0.0.1 }",
         "delete element ip l34 vips { 20.0.0.1 }",
@@ -471,6 +472,7 @@ fn the_listing_is_as_the_readme_shows_it() {
     let wanted = Snapshot {
         vips: [V4.parse().unwrap()].into(),
         outside: ["vlan-100".to_owned()].into(),
+        target_networks: ["169.255.100.0/24".parse().unwrap()].into(),
         services: [service(4000, 11..=12), service(4001, 11..=11)].into(),
     };
     apply(&mut open(&lab), &wanted);

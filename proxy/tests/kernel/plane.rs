@@ -50,8 +50,12 @@ fn what_someone_else_does_to_the_table_is_repaired() {
     let lab = Lab::new();
     let (plane, _) = start(&lab);
     bring(&plane, &everything());
-    let damages =
-        ["delete table ip l34", "flush ruleset", "flush map ip6 l34 services", "add rule ip l34 guard drop"];
+    let damages = [
+        "delete table ip l34",
+        "flush ruleset",
+        "flush map ip6 l34 services",
+        "add rule ip l34 forward drop",
+    ];
     for (done, damage) in damages.iter().enumerate() {
         lab.nft("gateway", damage);
         wait_until("the repair", || plane.status().repairs == done as u64 + 1);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ipnet::IpNet;
 use l34_kernel::{Feature, sysctl};
 use l34_proxy::nftables::Nftables;
 use l34_proxy::{Affinity, Entry, Family, Mode, Protocol, ServiceKey, Snapshot};
@@ -74,6 +75,7 @@ fn nftables(family: Family) -> Finding {
     let wanted = Snapshot {
         vips: BTreeSet::from([vip]),
         outside: BTreeSet::new(),
+        target_networks: BTreeSet::from([IpNet::from(vip)]),
         services: BTreeMap::from([(key, entry)]),
     };
     let tried = Nftables::open(Mode::Services).map_err(|error| error.to_string()).and_then(|mut nftables| {

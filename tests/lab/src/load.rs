@@ -152,7 +152,11 @@ pub fn attempt(source: IpAddr, to: SocketAddr) -> Attempt {
     Attempt { began, took: began.elapsed(), result: result.map_err(|error| error.kind()) }
 }
 
-fn connect(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+/// A TCP connection from the namespace of this thread.
+///
+/// # Errors
+/// As of the socket; after [`PATIENCE`] without an answer, a time-out.
+pub fn connect(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
     socket.connect_timeout(&to.into(), PATIENCE)?;

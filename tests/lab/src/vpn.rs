@@ -67,6 +67,12 @@ impl Vpn {
         self.replace("states, events }", &format!("states, {what} }}"))
     }
 
+    /// Announces another prefix in the place of one of the default routes, `0.0.0.0/0` or `::/0`.
+    #[track_caller]
+    pub fn route(self, default: &str, prefix: &str) -> Self {
+        self.replace(&format!("route {default} blackhole;"), &format!("route {prefix} blackhole;"))
+    }
+
     /// The AS expected from the gateways.
     #[track_caller]
     pub fn gateway_as(self, asn: u32) -> Self {

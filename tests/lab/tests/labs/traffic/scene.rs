@@ -42,6 +42,18 @@ impl Traffic {
     /// the Gateway and the GatewayRouters.
     #[track_caller]
     pub(crate) fn new(gateways: usize, vpn: Vpn, peers: &[&str], manifests: &[(&str, &str)]) -> Self {
+        Self::with_options(gateways, vpn, peers, manifests, "")
+    }
+
+    /// As [`new`](Self::new), with further arguments of `l34-router run`.
+    #[track_caller]
+    pub(crate) fn with_options(
+        gateways: usize,
+        vpn: Vpn,
+        peers: &[&str],
+        manifests: &[(&str, &str)],
+        options: &str,
+    ) -> Self {
         let (v4, v6) = (gateway_router("gateway-v4", VPN, peers), gateway_router("gateway-v6", VPN6, peers));
         let fixed = [("gateway.yaml", GATEWAY_ONLY), ("router-v4.yaml", &v4), ("router-v6.yaml", &v6)];
         let manifests: Vec<(&str, &str)> = fixed.into_iter().chain(manifests.iter().copied()).collect();
@@ -51,8 +63,9 @@ impl Traffic {
         let sink = Sink::new(&scene, &main);
         let targets = (1..=4).map(|number| target(&scene, &inside, number)).collect();
         let bird = scene.bird(vpn.text());
-        let gateways: Vec<Gateway> =
-            (0..gateways).map(|number| Gateway::new(&scene, &inside, &main, number, &manifests)).collect();
+        let gateways: Vec<Gateway> = (0..gateways)
+            .map(|number| Gateway::new(&scene, &inside, &main, number, &manifests, options))
+            .collect();
         gateways.iter().for_each(|gateway| sink.is_reached_from(&gateway.host));
         Traffic { gateways, targets, bird, sink, inside, scene }
     }
@@ -107,6 +120,7 @@ impl Gateway {
         main: &Segment,
         number: usize,
         manifests: &[(&str, &str)],
+        options: &str,
     ) -> Self {
         let (host, outside) = scene.gateway(number);
         let last = number + 2;
@@ -118,7 +132,7 @@ impl Gateway {
         main.attach(&host, "eth0", &[&format!("192.0.2.{last}/24"), &format!("2001:db8::{last}/64")]);
         host.ip("route add default via 192.0.2.1");
         host.ip("-6 route add default via 2001:db8::1");
-        let router = Router::start(&scene.lab, &host, GATEWAY, manifests, "");
+        let router = Router::start(&scene.lab, &host, GATEWAY, manifests, options);
         Gateway { host, outside, inside, router }
     }
 
@@ -161,6 +175,10 @@ impl Sink {
             });
         }
         self.host.netns.run("nft", &["reset", "counter", "inet", "sink", "leaked"]);
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// Packets that came in.
