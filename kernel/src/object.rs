@@ -75,7 +75,7 @@ pub enum Request {
     SetNexthop {
         /// Object id.
         id: u32,
-        /// Address of the gateway.
+        /// Address of the gateway, unspecified for none; its family is the object's.
         gateway: IpAddr,
         /// Index of the interface.
         ifindex: u32,
@@ -245,7 +245,7 @@ pub enum NexthopObject {
     Gateway {
         /// Index of the interface.
         ifindex: u32,
-        /// Address of the gateway.
+        /// Address of the gateway, unspecified for none.
         gateway: IpAddr,
     },
     /// A group of these ids, all with weight 1.

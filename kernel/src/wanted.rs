@@ -2,26 +2,47 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-/// A gateway and the interface it is reached on.
+/// A gateway and the interface it is reached on, or the interface alone.
 ///
 /// An IPv4 route may have an IPv6 gateway (RFC 8950), an IPv6 route may not have an IPv4 gateway.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct NextHop {
-    /// Address of the gateway; on link on the interface.
+    /// Address of the gateway; on link on the interface. Unspecified (`0.0.0.0` or `::`) where there is no gateway,
+    /// because the route's own destination is on link.
     pub gateway: IpAddr,
     /// Name of the interface, which need not exist yet.
     pub interface: String,
 }
 
+impl NextHop {
+    /// The next hop of a prefix that is itself on link on the interface.
+    pub fn on_link(prefix: &IpNet, interface: impl Into<String>) -> NextHop {
+        let gateway = match prefix {
+            IpNet::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpNet::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        NextHop { gateway, interface: interface.into() }
+    }
+
+    /// Whether there is no gateway.
+    pub fn is_on_link(&self) -> bool {
+        self.gateway.is_unspecified()
+    }
+}
+
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {}", self.gateway, self.interface)
+        if self.is_on_link() {
+            write!(f, "on link on {}", self.interface)
+        } else {
+            write!(f, "{} on {}", self.gateway, self.interface)
+        }
     }
 }
 

@@ -34,8 +34,9 @@ pub struct LearnedNextHop {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NextHop {
-    /// Its address.
-    pub gateway: IpAddr,
+    /// Its address; absent where the prefix itself is on link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<IpAddr>,
     /// The interface towards it.
     pub interface: String,
 }
@@ -63,6 +64,10 @@ pub struct Unresolved {
     pub reason: String,
 }
 
+/// Prefixes that are on link, with the interfaces. The table of learned routes has them too: a reply to a client on the
+/// link must not wait for somebody to announce the link's own prefix, nor an error for an endpoint for a default route.
+pub type Connected = BTreeMap<IpNet, BTreeSet<String>>;
+
 /// What routes are planned against.
 #[derive(Clone, Copy, Debug)]
 pub struct Ground<'a> {
@@ -70,6 +75,8 @@ pub struct Ground<'a> {
     pub statics: &'a [StaticIntent],
     /// Where next hops can be.
     pub interfaces: &'a Interfaces,
+    /// Prefixes that are on link on the interfaces towards peers and endpoints.
+    pub connected: &'a Connected,
     /// Our own VIPs: a route to one of them would send our own traffic away.
     pub own_vips: &'a BTreeSet<IpAddr>,
 }
@@ -96,6 +103,11 @@ impl Ground<'_> {
         if prefix.prefix_len() == prefix.max_prefix_len() && self.own_vips.contains(&prefix.addr()) {
             return None;
         }
+        if let Some(interfaces) = self.connected.get(&prefix) {
+            // As everywhere, what is connected wins over what is learned.
+            let hop = |interface: &String| NextHop { gateway: None, interface: interface.clone() };
+            return Some(Route { next_hops: interfaces.iter().map(hop).collect(), unresolved: Vec::new() });
+        }
         let learned = learned.iter().map(|hop| (hop.address, &hop.interface, &hop.router));
         let statics = self.statics.iter().filter(|route| default_route(route.address) == prefix);
         let statics = statics.map(|route| (route.address, &route.interface, &route.router.name));
@@ -103,7 +115,7 @@ impl Ground<'_> {
         for (address, interface, router) in learned.chain(statics) {
             match self.resolve(address, interface) {
                 Ok(()) => {
-                    route.next_hops.insert(NextHop { gateway: address, interface: interface.clone() });
+                    route.next_hops.insert(NextHop { gateway: Some(address), interface: interface.clone() });
                 }
                 Err(reason) => {
                     route.unresolved.push(Unresolved { router: router.clone(), address, reason });
@@ -166,10 +178,15 @@ mod tests {
             // A cloud's address and its on-link route.
             ("eth1".to_owned(), interface(&["10.0.0.5"], &["10.0.0.1/32"])),
         ]);
+        let connected =
+            Connected::from([("169.254.100.0/24".parse().unwrap(), ["vlan-100".to_owned()].into())]);
         let own_vips = BTreeSet::from(["20.0.0.1".parse().unwrap()]);
-        let ground = Ground { statics, interfaces: &interfaces, own_vips: &own_vips };
+        let ground = Ground { statics, interfaces: &interfaces, connected: &connected, own_vips: &own_vips };
         let words = |route: Route| {
-            let hops = route.next_hops.iter().map(|hop| format!("{} {}", hop.gateway, hop.interface));
+            let hops = route.next_hops.iter().map(|hop| match hop.gateway {
+                Some(gateway) => format!("{gateway} {}", hop.interface),
+                None => format!("on link {}", hop.interface),
+            });
             hops.chain(route.unresolved.iter().map(|hop| format!("{} {}", hop.address, hop.reason))).collect()
         };
         ground.plan(learned).into_iter().map(|(prefix, route)| (prefix.to_string(), words(route))).collect()
@@ -217,6 +234,17 @@ mod tests {
         assert_eq!(route(hop("10.0.0.1", "eth1")), ["10.0.0.1 eth1"]);
         assert_eq!(route(hop("10.0.0.5", "eth1")), ["10.0.0.5 is our own address"]);
         assert_eq!(route(hop("10.0.0.2", "eth1")), ["10.0.0.2 is not on link on eth1"]);
+    }
+
+    #[test]
+    fn what_is_connected_wins_over_what_is_learned() {
+        let via = [hop("169.254.100.150", "vlan-100")];
+        let routes = plan(&[learned("169.254.100.0/24", &via), learned("169.254.100.0/25", &via)], &[]);
+        let wanted: [(&str, &[&str]); 2] = [
+            ("169.254.100.0/24", &["on link vlan-100"]),
+            ("169.254.100.0/25", &["169.254.100.150 vlan-100"]),
+        ];
+        assert_eq!(routes, expected(&wanted));
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
     problems.dedup();
     let outside = peers.iter().map(|peer| peer.interface.as_str());
     let outside = outside.chain(statics.iter().map(|route| route.interface.as_str())).collect();
-    let target_prefixes = targets.prefixes(&outside);
+    let (connected, target_prefixes) = (targets.connected(&outside), targets.prefixes(&outside));
     let reached = targets.into_reached();
     Intent {
         standing,
@@ -137,6 +137,7 @@ pub fn plan(objects: &Objects, me: &Me) -> Intent {
         vips,
         services,
         seen: kept,
+        connected,
         target_prefixes,
         reached,
         problems,

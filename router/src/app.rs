@@ -323,7 +323,8 @@ impl App {
         };
         let statics: Vec<StaticIntent> = intent.statics.iter().filter(alive).cloned().collect();
         let own_vips = intent.vips.keys().copied().collect();
-        let changes = self.fib.ground(statics, translate::planned(&self.interfaces), own_vips);
+        let (interfaces, connected) = (translate::planned(&self.interfaces), intent.connected.clone());
+        let changes = self.fib.ground(statics, interfaces, connected, own_vips);
         self.write_kernel(changes);
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use l34_bgp::driver::ForwardingChange;
 use l34_bgp::net::Family;
-use l34_plan::fib::{Ground, LearnedNextHop, Route};
+use l34_plan::fib::{Connected, Ground, LearnedNextHop, Route};
 use l34_plan::interfaces::{Interface, Interfaces};
 use l34_plan::router::StaticIntent;
 
@@ -21,6 +21,7 @@ pub(crate) struct Fib {
     sets: BTreeMap<Vec<(IpAddr, String)>, Arc<[LearnedNextHop]>>,
     statics: Vec<StaticIntent>,
     interfaces: Interfaces,
+    connected: Connected,
     own_vips: BTreeSet<IpAddr>,
 }
 
@@ -49,10 +50,13 @@ impl Fib {
         &mut self,
         statics: Vec<StaticIntent>,
         interfaces: Interfaces,
+        connected: Connected,
         own_vips: BTreeSet<IpAddr>,
     ) -> Vec<FibChange> {
         let mut touched: BTreeSet<IpNet> =
             self.own_vips.symmetric_difference(&own_vips).map(|vip| IpNet::from(*vip)).collect();
+        let differs = |prefix: &&IpNet| self.connected.get(prefix) != connected.get(prefix);
+        touched.extend(self.connected.keys().chain(connected.keys()).filter(differs));
         // Whether an interface is up makes no difference to what is on link; with a full table the rest is not for free.
         let same_links = |(one, other): ((&String, &Interface), (&String, &Interface))| {
             one.0 == other.0 && one.1.addresses == other.1.addresses && one.1.on_link == other.1.on_link
@@ -65,15 +69,16 @@ impl Fib {
         if self.statics != statics || (moved && !statics.is_empty()) {
             touched.extend(defaults());
         }
-        (self.statics, self.interfaces, self.own_vips) = (statics, interfaces, own_vips);
+        (self.statics, self.interfaces) = (statics, interfaces);
+        (self.connected, self.own_vips) = (connected, own_vips);
         touched.into_iter().map(|prefix| (prefix, self.route(prefix))).collect()
     }
 
     /// Where a prefix leads, with what is left out; nothing when there is no route.
     pub(crate) fn route(&self, prefix: IpNet) -> Option<Route> {
         let learned = self.learned.get(&prefix).map_or(&[][..], |hops| hops);
-        let ground =
-            Ground { statics: &self.statics, interfaces: &self.interfaces, own_vips: &self.own_vips };
+        let Fib { statics, interfaces, connected, own_vips, .. } = self;
+        let ground = Ground { statics, interfaces, connected, own_vips };
         ground
             .route(prefix, learned)
             .filter(|route| !route.next_hops.is_empty() || !route.unresolved.is_empty())
@@ -105,9 +110,10 @@ impl Fib {
         Some(format!("{} {}", hop.address, hop.reason))
     }
 
-    /// Every prefix that is learned or static, up to `limit`, with where it leads.
+    /// Every prefix that is learned, connected or static, up to `limit`, with where it leads.
     pub(crate) fn routes(&self, limit: usize) -> Vec<(IpNet, Route)> {
-        let prefixes: BTreeSet<IpNet> = self.learned.keys().copied().chain(defaults()).collect();
+        let prefixes: BTreeSet<IpNet> =
+            self.learned.keys().chain(self.connected.keys()).copied().chain(defaults()).collect();
         prefixes.into_iter().filter_map(|prefix| Some((prefix, self.route(prefix)?))).take(limit).collect()
     }
 

@@ -62,7 +62,9 @@ pub(crate) fn start(fib: Fib) -> Result<Started, l34_kernel::StartError> {
 
 fn left_over(handle: &Handle) -> FamilySet {
     let routes = handle.routes().unwrap_or_default();
-    routes.iter().map(|route| Family::of(&route.prefix)).collect()
+    // What is on link says nothing of what peers had sent.
+    let learned = routes.iter().filter(|route| !route.next_hops.iter().all(NextHop::is_on_link));
+    learned.map(|route| Family::of(&route.prefix)).collect()
 }
 
 fn log_news(old: Option<&Report>, new: &Report) {
@@ -96,8 +98,8 @@ impl KernelLink {
         }
         let mut last: Option<(Vec<NextHop>, NextHops)> = None;
         let changes = changes.into_iter().map(|(prefix, route)| {
-            let hops: Vec<NextHop> =
-                route.into_iter().flat_map(|route| route.next_hops).map(next_hop).collect();
+            let hops = route.into_iter().flat_map(|route| route.next_hops);
+            let hops: Vec<NextHop> = hops.map(|hop| next_hop(&prefix, hop)).collect();
             // Prefixes come in runs with the same next hops, which then share one value.
             let shared = match last.take() {
                 Some((same, shared)) if same == hops => shared,
@@ -166,6 +168,9 @@ impl KernelLink {
     }
 }
 
-fn next_hop(hop: l34_plan::fib::NextHop) -> NextHop {
-    NextHop { gateway: hop.gateway, interface: hop.interface }
+fn next_hop(prefix: &IpNet, hop: l34_plan::fib::NextHop) -> NextHop {
+    match hop.gateway {
+        Some(gateway) => NextHop { gateway, interface: hop.interface },
+        None => NextHop::on_link(prefix, hop.interface),
+    }
 }

@@ -110,8 +110,11 @@ fn route_rows(route: &Value) -> Vec<Vec<String>> {
     if paths.is_empty() {
         let hops = route["forwarding"]["nextHops"].as_array().map_or(&[][..], Vec::as_slice);
         let row = |hop: &Value| {
-            let mut row =
-                vec![cell(route, "prefix"), "static".into(), cell(hop, "gateway"), cell(hop, "interface")];
+            let (status, gateway) = match hop["gateway"].as_str() {
+                Some(gateway) => ("static", gateway),
+                None => ("connected", "-"),
+            };
+            let mut row = vec![cell(route, "prefix"), status.into(), gateway.into(), cell(hop, "interface")];
             row.extend(["-".into(), "-".into(), kernel.to_owned()]);
             row
         };

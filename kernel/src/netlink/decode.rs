@@ -107,7 +107,11 @@ fn nexthop(payload: &[u8]) -> Option<Event> {
 }
 
 fn gateway(of: u8, attributes: Attributes<'_>) -> Option<NexthopObject> {
-    let gateway = ip(family(of)?, attributes.get(NHA_GATEWAY)?)?;
+    let family = family(of)?;
+    let gateway = match attributes.get(NHA_GATEWAY) {
+        Some(gateway) => ip(family, gateway)?,
+        None => unspecified(family),
+    };
     Some(NexthopObject::Gateway { ifindex: attributes.number(NHA_OIF)?, gateway })
 }
 

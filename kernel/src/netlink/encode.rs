@@ -22,8 +22,10 @@ pub(super) fn request(writer: &mut Writer, request: &Request, sequence: u32, mor
             writer
                 .message(RTM_NEWNEXTHOP, REPLACE | more, sequence, &header)
                 .number(NHA_ID, *id)
-                .attribute(NHA_GATEWAY, &octets(gateway))
                 .number(NHA_OIF, *ifindex);
+            if !gateway.is_unspecified() {
+                writer.attribute(NHA_GATEWAY, &octets(gateway));
+            }
         }
         Request::SetGroup { id, members } => {
             let header = nhmsg(libc::AF_UNSPEC as u8);

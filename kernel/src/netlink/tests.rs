@@ -29,6 +29,11 @@ fn what_is_asked_for_is_what_is_read_back() {
             object: NexthopObject::Gateway { ifindex: 3, gateway }
         })
     );
+    for gateway in ["0.0.0.0", "::"].map(|gateway| gateway.parse().unwrap()) {
+        let object = NexthopObject::Gateway { ifindex: 3, gateway };
+        let echoed = echo(&Request::SetNexthop { id: 9, gateway, ifindex: 3 });
+        assert_eq!(echoed, Some(Event::Nexthop { id: 9, protocol: PROTOCOL, object }), "none");
+    }
     let members = BTreeSet::from([5, 6]);
     assert_eq!(
         echo(&Request::SetGroup { id: 9, members: members.clone() }),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use super::target_networks::Unreachable;
+use crate::fib::Connected;
 use crate::gateway::Standing;
 use crate::problem::Problem;
 use crate::services::ServiceEntry;
@@ -34,6 +35,9 @@ pub struct Intent {
     /// Services that have, or once had, an EndpointSlice or a Pod; kept only without a data plane.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub seen: BTreeSet<Arc<str>>,
+    /// On-link prefixes of the interfaces towards peers and endpoints, with these interfaces.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub connected: Connected,
     /// On-link prefixes of the target networks, without those that are outside too: no client has an address there.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub target_prefixes: BTreeSet<IpNet>,

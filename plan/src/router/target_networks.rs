@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use l34_crds::gateway::Gateway;
 
 use super::{Dataplane, Me};
+use crate::fib::Connected;
 use crate::interfaces::{InterfaceProblem, Interfaces, problem};
 use crate::networks::{attached, networks};
 
@@ -109,19 +110,30 @@ impl<'a> TargetNetworks<'a> {
     /// The on-link prefixes of the target networks, without those of interfaces towards peers: no packet that comes in
     /// from outside can have a source in them.
     pub(super) fn prefixes(&self, outside: &BTreeSet<&str>) -> BTreeSet<IpNet> {
-        if !self.is_ours {
-            return BTreeSet::new();
-        }
-        let is_target = |link: &&OnLink| {
-            self.named.contains(&*link.interface) || self.reached.values().any(|name| *name == link.interface)
-        };
         let (external, other): (Vec<&OnLink>, Vec<&OnLink>) =
             self.on_link.iter().partition(|link| outside.contains(&*link.interface));
         let overlaps = |link: &&OnLink| {
             external.iter().any(|of| of.prefix.contains(&link.prefix) || link.prefix.contains(&of.prefix))
         };
-        let targets = other.into_iter().filter(is_target).filter(|link| !overlaps(link));
+        let targets = other.into_iter().filter(|link| self.is_target(link)).filter(|link| !overlaps(link));
         targets.map(|link| link.prefix).filter(|prefix| !is_link_local(prefix)).collect()
+    }
+
+    /// The on-link prefixes of the interfaces towards peers, and of those towards endpoints, for the table of learned
+    /// routes.
+    pub(super) fn connected(&self, outside: &BTreeSet<&str>) -> Connected {
+        let carries = |link: &&OnLink| outside.contains(&*link.interface) || self.is_target(link);
+        let mut connected = Connected::new();
+        for link in self.on_link.iter().filter(carries).filter(|link| !is_link_local(&link.prefix)) {
+            connected.entry(link.prefix).or_default().insert(link.interface.to_string());
+        }
+        connected
+    }
+
+    fn is_target(&self, link: &OnLink) -> bool {
+        self.is_ours
+            && (self.named.contains(&*link.interface)
+                || self.reached.values().any(|name| *name == link.interface))
     }
 
     /// What the next plan is to know, see [`Me::reached`].

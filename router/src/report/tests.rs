@@ -53,6 +53,7 @@ fn intent() -> Intent {
         .into(),
         services: Vec::new(),
         seen: BTreeSet::new(),
+        connected: std::collections::BTreeMap::new(),
         target_prefixes: BTreeSet::new(),
         reached: std::collections::BTreeMap::new(),
         problems: Vec::new(),

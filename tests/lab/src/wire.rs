@@ -255,7 +255,7 @@ impl RawPacket {
     fn fragment(&self, protocol: u8, payload: &[u8], offset: u16, more: bool) -> Vec<u8> {
         if self.source.is_ipv4() {
             let more = if more { 0x2000 } else { 0 };
-            return self.header(protocol, payload, more | offset / 8);
+            return self.header(protocol, payload, more | (offset / 8));
         }
         let mut extended = vec![protocol, 0];
         extended.extend((offset | u16::from(more)).to_be_bytes());

@@ -84,7 +84,7 @@ fn the_masquerade_is_missed() {
 fn the_guard_of_unserved_ports_is_missed() {
     let traffic = frozen();
     for (family, vip) in [("ip", VIP4), ("ip6", VIP6)] {
-        for chain in ["unserved", "guard", "refuse"] {
+        for chain in ["unserved", "forward", "refuse"] {
             gateway(&traffic).netns.run("nft", &["flush", "chain", family, "l34", chain]);
         }
         notices("nobody refuses", refused(&traffic.vpn().attempt(client(vip), at(vip, 4999))));

@@ -2,11 +2,11 @@
 //!
 //! Claims: the gateway's own "packet too big" reaches the endpoint that sent too large an answer, whatever routes are
 //! learned, and nothing of it goes elsewhere; so answers of 20 kB arrive over TCP, and datagrams of the inside's full size
-//! from the second on, in both families.
+//! from the second on, in both families. A client on the link itself is answered although nobody announces the link.
 
 use super::checks::*;
 use super::scene::*;
-use crate::scene::{GATEWAYS, GATEWAYS6, SESSION, SOON};
+use crate::scene::{GATEWAYS, GATEWAYS6, SESSION, SOON, VPN, VPN6};
 use l34_lab::{Host, Vpn, connect as connect_from, wait_until};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -55,7 +55,9 @@ fn answers_arrive(vpn: Vpn) {
     // The vpn's end stays as large as it was: the client does not announce a smaller segment size by itself.
     gateway.ip("link set vlan-100 mtu 1300");
     serve(&traffic.targets[0].host);
-    for vip in [VIP4, VIP6] {
+    for (vip, peer) in [(VIP4, VPN), (VIP6, VPN6)] {
+        let on_link = traffic.vpn().attempt(peer.parse().expect("an address"), at(vip, 4300));
+        assert!(on_link.result.is_ok(), "a client on the link itself: {on_link:?}");
         for _ in 0..3 {
             let read = traffic.vpn().netns.enter(|| over_tcp(client(vip), at(vip, 4300)));
             assert_eq!(read.map_err(|error| error.to_string()), Ok(ANSWER), "TCP from {vip}");
