@@ -30,6 +30,9 @@ pub struct Change {
     pub at: Instant,
     /// When the last packet came from the remote system.
     pub last_rx: Option<Instant>,
+    /// When the last packet came in which the remote system said that it hears us (state Init or Up). A change to Down
+    /// tells of the time until then: a neighbour that restarts says Down, or nothing, for reasons of its own.
+    pub last_alive: Option<Instant>,
 }
 
 /// The state machine of one session.
@@ -48,6 +51,7 @@ pub struct Session {
     remote: Remote,
     negotiation: Negotiation,
     last_rx: Option<Instant>,
+    last_alive: Option<Instant>,
     /// When the last packet other than an answer to a poll went out, from where the next interval counts.
     last_tx: Option<Instant>,
     /// Random part of the interval that runs, 0 to [`JITTER_STEPS`].
@@ -83,6 +87,7 @@ impl Session {
             remote: Remote::unknown(),
             negotiation: Negotiation::new(config.parameters(State::Down)),
             last_rx: None,
+            last_alive: None,
             last_tx: None,
             jitter,
             told: None,
@@ -114,6 +119,9 @@ impl Session {
         let before = (self.state, self.remote_admin_down());
         self.counters.packets_in += 1;
         self.last_rx = Some(now);
+        if matches!(packet.state, State::Init | State::Up) {
+            self.last_alive = Some(now);
+        }
         self.remote = Remote::of(packet);
         self.poll_due |= self.negotiation.packet_received(packet.is_final, self.state == State::Up);
         // In AdminDown the packet counts as discarded from here on, its P bit too.
@@ -262,6 +270,7 @@ impl Session {
             remote_admin_down: self.remote_admin_down(),
             at: now,
             last_rx: self.last_rx,
+            last_alive: self.last_alive,
         });
     }
 

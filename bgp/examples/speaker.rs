@@ -193,7 +193,7 @@ async fn main() -> Result<(), Failure> {
             _ = hangup.recv() => (config, sessions) = read(&path)?,
             Some(path) = losses.recv() => {
                 for key in peers.into_iter().filter(|key| key.address == path.remote) {
-                    speaker.end_session(key, Reason::BFD_DOWN).await?;
+                    speaker.end_session(key, Reason::BFD_DOWN, std::time::Instant::now()).await?;
                 }
             }
             _ = term.recv() => break,

@@ -345,10 +345,14 @@ impl Speaker {
 
     /// Ends a peer's session for a reason from outside, such as BFD (Cease "BFD Down", RFC 9384). Its routes go at
     /// once, those kept over a restart too. The session may come up again as after any loss.
-    pub fn end_session(&mut self, key: &PeerKey, reason: Reason, now: Instant) {
+    ///
+    /// `as_of` is the time that the reason tells of, at most `now`: a session that has become Established since is
+    /// another one, and is left alone.
+    pub fn end_session(&mut self, key: &PeerKey, reason: Reason, as_of: Instant, now: Instant) {
         let Some(no) = self.by_key.get(key).copied() else { return };
         let Some(peer) = self.peers.get(&no) else { return };
         match peer.established {
+            Some(_) if peer.changed_at > as_of => {}
             Some(conn) => self.drop_session(conn, reason, now),
             None => self.drop_stale(no, &reason.to_string()),
         }

@@ -19,7 +19,7 @@ use l34_plan::snapshot::{NamespacedName, Objects};
 use l34_source::{Places, Snapshot};
 use tracing::{info, warn};
 
-use crate::bfd_link::{PathNews, PathWatch};
+use crate::bfd_link::{PathNews, PathWatch, alive_until};
 use crate::bgp_link::{News, Session};
 use crate::fib::{Fib, FibChange};
 use crate::history::History;
@@ -87,6 +87,10 @@ pub(crate) struct App {
     bfd_up: BTreeSet<SessionKey>,
     /// Next hops whose BFD session went Down, until it or the BGP session over it is up again.
     lost_hops: BTreeSet<SessionKey>,
+    /// Paths whose BFD session went Down for what was before the BGP session over them; BFD has not come up again.
+    outlived: BTreeSet<SessionKey>,
+    /// Since when sessions are Established, as the main loop has heard.
+    established: BTreeMap<PeerKey, Instant>,
     router_id: Option<Ipv4Addr>,
     originate: Arc<BTreeMap<IpNet, Originate>>,
     /// What the speaker was given last.
@@ -133,6 +137,8 @@ impl App {
             reached: BTreeMap::new(),
             bfd_up: BTreeSet::new(),
             lost_hops: BTreeSet::new(),
+            outlived: BTreeSet::new(),
+            established: BTreeMap::new(),
             router_id,
             originate: Arc::default(),
             config: Config::default(),
@@ -177,15 +183,29 @@ impl App {
             match news.up {
                 Some(true) => {
                     self.set_lost(&key, false);
+                    self.outlived.remove(&key);
                     self.bfd_up.insert(key);
                 }
-                // One message for all routes over this next hop; the routes themselves follow from BGP.
-                Some(false) if self.bfd_up.remove(&key) => self.set_lost(&key, true),
+                Some(false) if self.bfd_up.remove(&key) => {
+                    if self.has_session_since(&key, alive_until(&news.change)) {
+                        self.outlived.insert(key);
+                    } else {
+                        // One message for all routes over this next hop; the routes themselves follow from BGP.
+                        self.set_lost(&key, true);
+                    }
+                }
                 Some(false) | None => {}
             }
         }
         self.reground();
         self.reconfigure()
+    }
+
+    /// Whether a BGP session over a path became Established later than that: the path works, whatever BFD found before.
+    fn has_session_since(&self, path: &SessionKey, then: Instant) -> bool {
+        let over_path =
+            |peer: &PeerKey| peer.address == path.remote && peer.interface.as_ref() == Some(&path.interface);
+        self.established.iter().any(|(peer, since)| over_path(peer) && *since > then)
     }
 
     fn set_lost(&mut self, key: &SessionKey, lost: bool) {
@@ -202,7 +222,17 @@ impl App {
             self.tell_session(event);
         }
         for (peer, became) in news.sessions {
-            self.way_back.session(&peer, became, Instant::now());
+            let now = Instant::now();
+            self.way_back.session(&peer, became, now);
+            match became {
+                Session::Up => drop(self.established.insert(peer.clone(), now)),
+                // It may have come up and sent all its routes since the last look.
+                Session::Complete => drop(self.established.entry(peer.clone()).or_insert(now)),
+                Session::Down => {
+                    self.established.remove(&peer);
+                    self.outlived.retain(|key| key.remote != peer.address);
+                }
+            }
             if let (Session::Up | Session::Complete, Some(interface)) = (became, peer.interface) {
                 self.set_lost(&SessionKey { remote: peer.address, interface }, false);
             }
@@ -278,10 +308,12 @@ impl App {
         self.announced = self.parts.plane.ready(translate::announced(intent));
         let open = self.way_back.open();
         let originated = self.announced.iter().copied().filter(|vip| open.contains(translate::family(vip)));
+        // A strict peer waits for BFD before its session comes up, and is not held to a Down of the time before.
+        let usable_paths = self.bfd_up.union(&self.outlived).cloned().collect();
         let config = translate::speaker(
             intent,
             &self.interfaces,
-            &self.bfd_up,
+            &usable_paths,
             self.router_id,
             originated,
             &mut self.originate,
@@ -296,6 +328,7 @@ impl App {
         let wanted = translate::bfd(intent);
         let keys: BTreeSet<&SessionKey> = wanted.iter().map(|session| &session.key).collect();
         self.bfd_up.retain(|key| keys.contains(key));
+        self.outlived.retain(|key| keys.contains(key));
         // A next hop that nobody watches any more is not known to be lost.
         let lost = self.lost_hops.len();
         self.lost_hops.retain(|key| keys.contains(key));

@@ -1,15 +1,17 @@
 //! From a lost path to the end of the BGP session over it, without a detour: BFD's thread tells the speaker itself. What
 //! the main loop is to know waits in an outbox that cannot overflow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use l34_bfd::{Change, Event, SessionKey, State};
 use l34_bgp::config::PeerKey;
 use tokio::sync::Notify;
 
-/// Ends the session of a peer because its path is lost, without waiting; whether the speaker has taken that.
-type EndSession = Box<dyn Fn(&PeerKey) -> bool + Send + Sync>;
+/// Ends the session of a peer because its path is lost, as known at that time, without waiting; whether the speaker has
+/// taken that.
+type EndSession = Box<dyn Fn(&PeerKey, Instant) -> bool + Send + Sync>;
 
 /// What BFD found out, between its thread and the main loop.
 #[derive(Default)]
@@ -26,8 +28,8 @@ pub(crate) struct PathWatch {
 #[derive(Debug, Default)]
 pub(crate) struct News {
     pub(crate) changes: BTreeMap<SessionKey, PathNews>,
-    /// Peers whose session is to be ended, and the speaker was too busy to be told.
-    pub(crate) owed: BTreeSet<PeerKey>,
+    /// Peers whose session is to be ended, as known at that time, and the speaker's queue was full.
+    pub(crate) owed: BTreeMap<PeerKey, Instant>,
 }
 
 /// What became of a path.
@@ -41,7 +43,7 @@ pub(crate) struct PathNews {
 
 impl PathWatch {
     /// Sets how the speaker is told; events before that end nothing, since there are no sessions yet.
-    pub(crate) fn connect(&self, end_session: impl Fn(&PeerKey) -> bool + Send + Sync + 'static) {
+    pub(crate) fn connect(&self, end_session: impl Fn(&PeerKey, Instant) -> bool + Send + Sync + 'static) {
         let _ = self.end_session.set(Box::new(end_session));
     }
 
@@ -62,7 +64,7 @@ impl PathWatch {
     }
 
     fn event(&self, event: Event) {
-        let owed = if is_loss(&event.change) { self.end_sessions(&event.key) } else { BTreeSet::new() };
+        let owed = if is_loss(&event.change) { self.end_sessions(&event) } else { BTreeMap::new() };
         let mut outbox = lock(&self.outbox);
         outbox.owed.extend(owed);
         let up = up(&event.change);
@@ -74,11 +76,19 @@ impl PathWatch {
     }
 
     /// Ends the sessions over a path; those that could not be ended.
-    fn end_sessions(&self, path: &SessionKey) -> BTreeSet<PeerKey> {
-        let Some(end_session) = self.end_session.get() else { return BTreeSet::new() };
-        let peers = lock(&self.peers);
-        peers.get(path).into_iter().flatten().filter(|peer| !end_session(peer)).cloned().collect()
+    fn end_sessions(&self, loss: &Event) -> BTreeMap<PeerKey, Instant> {
+        let Some(end_session) = self.end_session.get() else { return BTreeMap::new() };
+        let (peers, as_of) = (lock(&self.peers), alive_until(&loss.change));
+        let peers = peers.get(&loss.key).into_iter().flatten();
+        peers.filter(|peer| !end_session(peer, as_of)).map(|peer| (peer.clone(), as_of)).collect()
     }
+}
+
+/// Up to when the path is known to have worked. A loss is about the BGP sessions that were Established by then: a peer
+/// that restarts its BGP often drops its BFD session with it, and what we notice of that, late, says nothing of the
+/// session that has come up meanwhile.
+pub(crate) fn alive_until(change: &Change) -> Instant {
+    change.last_alive.unwrap_or(change.at)
 }
 
 /// Starts BFD; news arrive in `paths`, after the speaker was told of lost paths.
@@ -107,11 +117,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::Duration;
 
     use l34_bfd::Diag;
 
     use super::*;
+
+    const SILENCE: Duration = Duration::from_millis(150);
 
     fn key(number: usize) -> SessionKey {
         SessionKey { remote: std::net::Ipv4Addr::from(number as u32).into(), interface: "vlan1".into() }
@@ -119,7 +131,9 @@ mod tests {
 
     fn change(previous: State, state: State, remote_admin_down: bool) -> Change {
         let (diag, remote_diag) = (Diag::NONE, Diag::NONE);
-        Change { state, previous, diag, remote_diag, remote_admin_down, at: Instant::now(), last_rx: None }
+        let at = Instant::now();
+        let last_alive = at.checked_sub(SILENCE);
+        Change { state, previous, diag, remote_diag, remote_admin_down, at, last_rx: last_alive, last_alive }
     }
 
     fn post(paths: &PathWatch, number: usize, change: Change) {
@@ -157,11 +171,14 @@ mod tests {
         let paths = PathWatch::default();
         let peer = PeerKey { address: key(1).remote, interface: Some("vlan1".into()), local_port: 179 };
         paths.set([(key(1), vec![peer.clone()])].into());
-        paths.connect(|_| false);
+        paths.connect(|_, as_of| {
+            assert!(as_of.elapsed() >= SILENCE, "what was lost was lost by then");
+            false
+        });
         post(&paths, 1, change(State::Up, State::Down, false));
         post(&paths, 1, change(State::Down, State::Up, false));
         let news = taken(&paths);
         assert_eq!(news.changes[&key(1)].up, Some(true));
-        assert_eq!(news.owed, [peer].into());
+        assert_eq!(news.owed.keys().collect::<Vec<_>>(), [&peer]);
     }
 }

@@ -93,7 +93,7 @@ async fn play(args: &cli::Run) -> Result<()> {
     });
     let bgp = Arc::new(bgp.context("cannot start the BGP speaker")?);
     let ends = bgp.clone();
-    paths.connect(move |peer| ends.try_end_session(peer.clone(), Reason::BFD_DOWN).is_ok());
+    paths.connect(move |peer, as_of| ends.try_end_session(peer.clone(), Reason::BFD_DOWN, as_of).is_ok());
 
     let identity = Identity {
         namespace: args.namespace.clone(),
@@ -191,8 +191,8 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
             None
         }
         news = inlets.paths.news() => {
-            for peer in news.owed {
-                bgp.end_session(peer, Reason::BFD_DOWN).await?;
+            for (peer, as_of) in news.owed {
+                bgp.end_session(peer, Reason::BFD_DOWN, as_of).await?;
             }
             news.changes.iter().for_each(|(key, news)| log_bfd(key, news));
             app.borrow_mut().paths_changed(news.changes)

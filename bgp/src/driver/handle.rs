@@ -1,5 +1,7 @@
 //! What the rest of the program holds of a running speaker.
 
+use std::time::Instant;
+
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +37,7 @@ type Answer<T> = oneshot::Sender<T>;
 
 pub(super) enum Command {
     Configure(Box<Config>, Answer<()>),
-    EndSession(PeerKey, Reason),
+    EndSession(PeerKey, Reason, Instant),
     Peers(Answer<Vec<PeerView>>),
     Summary(Answer<Summary>),
     Routes(Family, Option<IpNet>, usize, Answer<Vec<RouteView>>),
@@ -63,16 +65,16 @@ impl Handle {
     ///
     /// # Errors
     /// The speaker has stopped.
-    pub async fn end_session(&self, key: PeerKey, reason: Reason) -> Result<(), Stopped> {
-        self.commands.send(Command::EndSession(key, reason)).await.map_err(|_| Stopped)
+    pub async fn end_session(&self, key: PeerKey, reason: Reason, as_of: Instant) -> Result<(), Stopped> {
+        self.commands.send(Command::EndSession(key, reason, as_of)).await.map_err(|_| Stopped)
     }
 
     /// As [`Handle::end_session`], from a thread that runs no tasks, and without waiting.
     ///
     /// # Errors
     /// The speaker has stopped, or many commands wait for it.
-    pub fn try_end_session(&self, key: PeerKey, reason: Reason) -> Result<(), Stopped> {
-        self.commands.try_send(Command::EndSession(key, reason)).map_err(|_| Stopped)
+    pub fn try_end_session(&self, key: PeerKey, reason: Reason, as_of: Instant) -> Result<(), Stopped> {
+        self.commands.try_send(Command::EndSession(key, reason, as_of)).map_err(|_| Stopped)
     }
 
     /// All peers.
@@ -155,7 +157,9 @@ pub(super) async fn execute(driver: &Rc<Driver>, command: Command) -> ControlFlo
             pump(driver);
             let _ = answer.send(());
         }
-        Command::EndSession(key, reason) => driver.speaker.borrow_mut().end_session(&key, reason, now()),
+        Command::EndSession(key, reason, as_of) => {
+            driver.speaker.borrow_mut().end_session(&key, reason, as_of, now());
+        }
         Command::Peers(answer) => drop(answer.send(driver.speaker.borrow().peers(now()))),
         Command::Summary(answer) => drop(answer.send(driver.speaker.borrow().summary())),
         Command::Routes(family, after, limit, answer) => {

@@ -133,7 +133,7 @@ fn fault(world: &mut World) -> Option<(Instant, usize)> {
         }
         _ => {
             let key = world.key(of);
-            world.command(at, |speaker, now| speaker.end_session(&key, Reason::BFD_DOWN, now));
+            world.command(at, |speaker, now| speaker.end_session(&key, Reason::BFD_DOWN, now, now));
         }
     }
     None

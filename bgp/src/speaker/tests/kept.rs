@@ -149,7 +149,7 @@ fn which_ends_keep_routes_and_which_are_a_hard_reset() {
         lab.settle();
     };
     let bfd: End = |lab, _| {
-        lab.speaker.end_session(&key(), Reason::BFD_DOWN, lab.now);
+        lab.speaker.end_session(&key(), Reason::BFD_DOWN, lab.now, lab.now);
         lab.settle();
     };
     let silence: End = |lab, _| lab.pass(90 * SECOND);
@@ -208,10 +208,22 @@ fn bfd_ends_what_was_kept_over_a_restart_as_well() {
     let (mut lab, conn) = with_routes(false);
     lab.lose(conn);
     lab.events.clear();
-    lab.speaker.end_session(&key(), Reason::BFD_DOWN, lab.now);
+    lab.speaker.end_session(&key(), Reason::BFD_DOWN, lab.now, lab.now);
     lab.settle();
     assert_eq!(routes(&mut lab), (false, false));
     assert_eq!(lab.told(EventKind::Warning), ["Cease: BFD Down: the routes kept for it are gone"]);
+}
+
+#[test]
+fn what_is_known_of_the_time_before_a_session_does_not_end_it() {
+    let (mut lab, _) = with_routes(false);
+    let before = lab.now.checked_sub(3600 * SECOND).unwrap();
+    lab.speaker.end_session(&key(), Reason::BFD_DOWN, before, lab.now);
+    lab.settle();
+    assert_eq!(routes(&mut lab), (true, true));
+    lab.speaker.end_session(&key(), Reason::BFD_DOWN, lab.now, lab.now);
+    lab.settle();
+    assert_eq!(routes(&mut lab), (false, false));
 }
 
 /// The restart capability of our OPEN: R, and F of each family.
