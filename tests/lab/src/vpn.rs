@@ -37,6 +37,12 @@ impl Vpn {
         self.replace("bfd { passive on; };", &options)
     }
 
+    /// BFD that sends without being asked.
+    #[track_caller]
+    pub fn active_bfd(self) -> Self {
+        self.replace("bfd { passive on; };", "bfd on;")
+    }
+
     /// No BFD at all.
     #[track_caller]
     pub fn no_bfd(self) -> Self {
