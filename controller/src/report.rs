@@ -18,6 +18,9 @@ use tokio::sync::watch;
 use crate::leader::Fence;
 use crate::write::Key;
 
+/// What takes its time where there is much to count.
+pub(crate) const LONG: &[&str] = &["/metrics"];
+
 /// What the controller tells of itself.
 #[derive(Clone)]
 pub(crate) struct Report(Rc<Parts>);

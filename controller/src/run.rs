@@ -20,7 +20,7 @@ use crate::leader::{Candidate, Fence};
 use crate::platform::{self, Platform};
 use crate::queue::{Failure, Queue};
 use crate::reconcile::{Outcome, Reconciler, version_of};
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::tell::Teller;
 use crate::watches;
 use crate::write::{Action, Key, Written, is_refusal, write};
@@ -52,7 +52,7 @@ async fn play(args: &cli::Run, config: Config) -> Result<()> {
 
     let report = Report::new(fence.clone(), cluster.views());
     let answers = report.clone();
-    l34_http::serve(listeners, move |path| std::future::ready(answers.answer(&path)));
+    l34_http::serve(listeners, report::LONG, move |path| std::future::ready(answers.answer(&path)));
     let mut controller = Controller {
         views: cluster.views(),
         cluster,

@@ -1,31 +1,31 @@
 //! A small HTTP/1.1 server, for probes and metrics. Whoever reaches it may be hostile: connections are few, short and
-//! frugal, and what does not fit waits in the kernel or is closed.
+//! frugal, a new one costs the oldest idle one its place, and long answers leave places for the short ones.
 
+mod connection;
+mod places;
+mod questions;
+
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
 pub use hyper::StatusCode;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
+
+use connection::{Place, talk};
+use places::{Limits, Places};
+use questions::Questions;
 
 /// Connections at a time, over all listeners.
-const CONNECTIONS: usize = 32;
-/// How long a client may take to ask, and how long it may stay at all.
-const HEADER_TIME: Duration = Duration::from_secs(5);
-const CONNECTION_TIME: Duration = Duration::from_secs(30);
-/// Room for a question; a probe's is a tenth of it.
-const BUFFER: usize = 8192;
+const LIMITS: Limits = Limits { all: 256, silent: 64, long: 4, long_reply: Duration::from_secs(2) };
+/// Accepted in a row before those that were accepted get their turn: far fewer than may be silent.
+const ACCEPTED_AT_ONCE: usize = 8;
+/// After a failure to accept: the process has no descriptor left, or the host no memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is answered.
 #[derive(Debug)]
@@ -59,69 +59,65 @@ pub async fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
-/// Answers GET of any path by `answer`, on each listener and for ever. To be called on a `LocalSet`.
-pub fn serve<F>(listeners: Vec<TcpListener>, answer: impl Fn(String) -> F + 'static)
-where
+/// Answers GET of any path by `answer`, on each listener and for ever. To be called on a `LocalSet`. `long` are the paths
+/// whose answers are large or take their time: four of them at a time, further ones get status 503 at once. Who asks for
+/// a path while its answer is being made for somebody else gets the same answer.
+pub fn serve<F>(
+    listeners: Vec<TcpListener>,
+    long: &'static [&'static str],
+    answer: impl Fn(String) -> F + 'static,
+) where
     F: Future<Output = Answer> + 'static,
 {
-    let (answer, room) = (Rc::new(answer), Arc::new(Semaphore::new(CONNECTIONS)));
+    let places = RefCell::new(Places::new(LIMITS));
+    let server = Rc::new(Server { places, left: Notify::new(), long, questions: Questions::new(answer) });
     for listener in listeners {
-        tokio::task::spawn_local(accept(listener, room.clone(), answer.clone()));
+        tokio::task::spawn_local(accept(listener, server.clone()));
     }
 }
 
-async fn accept<F>(listener: TcpListener, room: Arc<Semaphore>, answer: Rc<impl Fn(String) -> F + 'static>)
-where
-    F: Future<Output = Answer> + 'static,
-{
-    loop {
-        // It is never closed.
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+/// What all connections share.
+struct Server {
+    places: RefCell<Places<oneshot::Sender<Infallible>>>,
+    /// A connection has left its place.
+    left: Notify,
+    long: &'static [&'static str],
+    questions: Questions,
+}
+
+impl Server {
+    /// A place in the table. It is waited for only while all connections there are being answered.
+    async fn place(self: &Rc<Self>) -> Place {
+        let (mut keeps_open, taken_away) = oneshot::channel();
+        loop {
+            let left = self.left.notified();
+            let place = self.places.borrow_mut().arrive(keeps_open);
+            match place {
+                Ok(id) => return Place { id, taken_away, server: self.clone() },
+                Err(back) => keeps_open = back,
+            }
+            left.await;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, server: Rc<Server>) {
+    for accepted in 1_usize.. {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::task::spawn_local(talk(stream, permit, answer.clone()));
+                let place = server.place().await;
+                tokio::task::spawn_local(talk(stream, place));
             }
             Err(error) => {
                 tracing::debug!("HTTP: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                server.places.borrow_mut().make_room();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-async fn talk<F>(stream: TcpStream, _room: OwnedSemaphorePermit, answer: Rc<impl Fn(String) -> F + 'static>)
-where
-    F: Future<Output = Answer> + 'static,
-{
-    let service = service_fn(move |request: Request<Incoming>| {
-        let answer = answer.clone();
-        async move {
-            let answer = match *request.method() {
-                Method::GET => answer(request.uri().path().to_owned()).await,
-                _ => Answer::text(StatusCode::METHOD_NOT_ALLOWED, "only GET"),
-            };
-            Ok::<_, Infallible>(response(answer))
+        if accepted.is_multiple_of(ACCEPTED_AT_ONCE) {
+            tokio::task::yield_now().await;
         }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .max_buf_size(BUFFER)
-        // A client that comes seldom needs no place meanwhile.
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIME, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!("HTTP: {error}"),
-        Err(_) => tracing::debug!("HTTP: a client took too long"),
     }
-}
-
-fn response(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(answer.body.into()));
-    *response.status_mut() = answer.status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
-    response
 }
 
 #[cfg(test)]
@@ -129,12 +125,20 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::LocalSet;
 
+    use tokio::net::TcpStream;
+
     use super::*;
+
+    /// More than the kernel takes for a client that does not read.
+    const LONG: usize = 16 << 20;
 
     async fn started() -> SocketAddr {
         let listeners = listen(&[([127, 0, 0, 1], 0).into()]).await.unwrap();
         let address = listeners[0].local_addr().unwrap();
-        serve(listeners, |path| async move { Answer::text(StatusCode::OK, format!("this is {path}")) });
+        serve(listeners, &["/long"], |path| async move {
+            let rest = if path == "/long" { "x".repeat(LONG) } else { String::new() };
+            Answer::text(StatusCode::OK, format!("{rest}this is {path}"))
+        });
         address
     }
 
@@ -177,15 +181,42 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_say_nothing_give_up_their_places() {
+    fn clients_that_say_nothing_cost_each_other_their_places() {
         run(async {
             let address = started().await;
             let mut silent = Vec::new();
-            for _ in 0..2 * CONNECTIONS {
+            for _ in 0..2 * LIMITS.all {
                 silent.push(TcpStream::connect(address).await.unwrap());
             }
-            let answer = ask(address, b"GET /healthz HTTP/1.1\r\nHost: pod\r\n\r\n").await;
+            let (asked, begun) = (tokio::time::Instant::now(), b"GET /healthz HTTP/1.1\r\nHost: pod\r\n\r\n");
+            let answer = ask(address, begun).await;
             assert!(answer.ends_with("this is /healthz\n"), "{answer}");
+            assert_eq!(asked.elapsed(), Duration::ZERO, "nobody had to be waited for");
+            let mut end = [0];
+            assert_eq!(silent[0].read(&mut end).await.ok(), Some(0), "the oldest was closed");
+        });
+    }
+
+    #[test]
+    fn long_answers_that_nobody_reads_leave_places_for_short_ones() {
+        run(async {
+            let address = started().await;
+            let question = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: pod\r\n\r\n").into_bytes();
+            let mut unread = Vec::new();
+            for _ in 0..LIMITS.long {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(&question("/long")).await.unwrap();
+                let mut begin = [0; 12];
+                stream.read_exact(&mut begin).await.unwrap();
+                assert_eq!(&begin, b"HTTP/1.1 200");
+                unread.push(stream);
+            }
+            let answer = ask(address, &question("/long")).await;
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(ask(address, &question("/healthz")).await.ends_with("this is /healthz\n"));
+            tokio::time::sleep(LIMITS.long_reply).await;
+            let answer = ask(address, &question("/long")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "the one that was not read is given up");
         });
     }
 }

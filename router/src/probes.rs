@@ -11,6 +11,9 @@ use crate::views::Live;
 /// How long the speaker may take for an answer before a probe goes without. Busy is not dead.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What takes its time where there is much to count.
+pub(crate) const LONG: &[&str] = &["/metrics"];
+
 /// Answers a question.
 pub(crate) async fn answer(app: Shared, path: String) -> Answer {
     match path.as_str() {

@@ -131,7 +131,7 @@ async fn play(args: &cli::Run) -> Result<()> {
     let app: Shared = Rc::new(RefCell::new(app));
     tokio::task::spawn_local(admin::serve(socket, app.clone()));
     let probed = app.clone();
-    l34_http::serve(listeners, move |path| probes::answer(probed.clone(), path));
+    l34_http::serve(listeners, probes::LONG, move |path| probes::answer(probed.clone(), path));
     if tells {
         tokio::task::spawn_local(report(app.clone()));
     }

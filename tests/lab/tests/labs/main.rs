@@ -4,6 +4,7 @@ mod bfd_address;
 mod bfd_restart;
 mod no_transit;
 mod on_link;
+mod probes;
 mod router_auth;
 mod router_pod;
 mod router_restart;
