@@ -10,8 +10,8 @@ use l34_crds::core::{EndpointSlice, ObjectMeta, Service};
 use l34_crds::gateway::{Gateway, GatewayClass, GatewayClassSpec};
 use l34_crds::{GatewayRouter, names};
 use l34_plan::gateway::gateway_of;
-use l34_plan::snapshot::{NamespacedName, Objects};
-use l34_source::cluster::{self, Cluster, Scope, View, Watch};
+use l34_plan::snapshot::Objects;
+use l34_source::cluster::{self, Cluster, Scope, SecretReference, View, Watch};
 use l34_source::{FolderWatch, Places, Snapshot};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -149,11 +149,11 @@ fn class(name: &str) -> GatewayClass {
 }
 
 /// The Secrets that GatewayRouters of the watched Gateway name.
-fn secrets(objects: &Objects) -> BTreeSet<NamespacedName> {
+fn secrets(objects: &Objects) -> BTreeSet<SecretReference> {
     let named = objects.gateway_routers.iter().filter_map(|(namespace, _, router)| {
         objects.gateways.get(namespace, gateway_of(router)?)?;
         let secret = router.spec.bgp.as_ref()?.auth.as_ref()?.key_source.as_deref()?;
-        Some(NamespacedName::new(namespace, secret))
+        Some(SecretReference::new(namespace, secret, router))
     });
     named.collect()
 }

@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use l34_plan::snapshot::{Made, NamespacedName, Objects};
+use l34_plan::snapshot::{Made, Objects};
 
 pub use client::{ConnectError, config};
 pub use keep::{KeepError, read, write};
@@ -31,6 +31,7 @@ pub use platform::{
     kubernetes, lacking_of_gateway_api, lacking_of_gateways, lacking_of_kubernetes, lacking_of_multus,
     schema_of, schemas,
 };
+pub use secrets::SecretReference;
 pub use served::{is_absent_kind, remedy};
 pub use watch::{Scope, Watch};
 pub use words::in_words;
@@ -64,9 +65,9 @@ pub struct Options {
     pub restored: Option<Objects>,
     /// The watches to begin with.
     pub watches: Vec<Watch>,
-    /// The Secrets to read, given all objects. They are read one by one by name, every half minute and when a
-    /// GatewayRouter changes: the right to list or watch Secrets would be the right to read all of them.
-    pub secrets: Option<fn(&Objects) -> BTreeSet<NamespacedName>>,
+    /// The Secrets to read, given all objects, and who names them. They are read one by one by name, every half minute, and
+    /// at once when these references change: the permission to list or watch Secrets would be that to read all of them.
+    pub secrets: Option<fn(&Objects) -> BTreeSet<SecretReference>>,
 }
 
 /// Starts to watch, on a thread of its own.

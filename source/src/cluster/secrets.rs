@@ -1,48 +1,46 @@
 //! Secrets, read one by one.
 
-use std::collections::BTreeSet;
+mod schedule;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::{Api, Client, Error};
-use l34_crds::GatewayRouter;
 use l34_crds::core::Secret;
 use l34_plan::snapshot::{NamespacedName, Objects};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+pub use self::schedule::SecretReference;
+use self::schedule::{References, Schedule};
 use super::watch::{News, What};
 
-/// Reads the Secrets that the objects name: at once when a GatewayRouter changes, and every half minute.
+/// Reads the Secrets that the objects name: at once when others name them, or name others, and every half minute.
 pub(super) struct Secrets {
-    wanted: fn(&Objects) -> BTreeSet<NamespacedName>,
-    /// The GatewayRouters at the last look.
-    routers: Vec<Arc<GatewayRouter>>,
-    ask: watch::Sender<Option<BTreeSet<NamespacedName>>>,
+    wanted: fn(&Objects) -> References,
+    ask: watch::Sender<Option<References>>,
     task: JoinHandle<()>,
 }
 
 impl Secrets {
     pub(super) const NAME: &str = "secrets";
 
-    pub(super) fn start(
-        client: Client,
-        wanted: fn(&Objects) -> BTreeSet<NamespacedName>,
-        to: mpsc::Sender<News>,
-    ) -> Self {
+    pub(super) fn start(client: Client, wanted: fn(&Objects) -> References, to: mpsc::Sender<News>) -> Self {
         let (ask, asked) = watch::channel(None);
-        Self { wanted, routers: Vec::new(), ask, task: tokio::spawn(read(client, asked, to)) }
+        Self { wanted, ask, task: tokio::spawn(read(client, asked, to)) }
     }
 
-    /// Asks for what these objects name, if the GatewayRouters are others than at the last look.
+    /// Asks for what these objects name, if that is something else than at the last look.
     pub(super) fn look_at(&mut self, objects: &Objects) {
-        let routers: Vec<_> = objects.gateway_routers.iter().map(|(.., router)| router.clone()).collect();
-        let same = routers.len() == self.routers.len()
-            && routers.iter().zip(&self.routers).all(|(a, b)| Arc::ptr_eq(a, b));
-        if !same || self.ask.borrow().is_none() {
-            self.routers = routers;
-            self.ask.send_replace(Some((self.wanted)(objects)));
-        }
+        let wanted = Some((self.wanted)(objects));
+        self.ask.send_if_modified(|asked| {
+            let changed = *asked != wanted;
+            if changed {
+                *asked = wanted;
+            }
+            changed
+        });
     }
 }
 
@@ -52,40 +50,46 @@ impl Drop for Secrets {
     }
 }
 
-async fn read(
-    client: Client,
-    mut asked: watch::Receiver<Option<BTreeSet<NamespacedName>>>,
-    to: mpsc::Sender<News>,
-) {
-    let mut known: BTreeSet<NamespacedName> = BTreeSet::new();
+async fn read(client: Client, mut asked: watch::Receiver<Option<References>>, to: mpsc::Sender<News>) {
+    let mut schedule = Schedule::default();
+    let mut failures: BTreeMap<NamespacedName, String> = BTreeMap::new();
     loop {
-        let wanted = asked.borrow_and_update().clone();
-        if let Some(wanted) = wanted {
-            let mut news: Vec<What> = known.difference(&wanted).map(gone).collect();
-            known.retain(|name| wanted.contains(name));
-            let mut failure = None;
-            for name in wanted {
-                match fetch(&client, &name).await {
-                    Ok(Some(secret)) => {
-                        news.push(put(&name, secret));
-                        known.insert(name);
-                    }
-                    Ok(None) => news.push(gone(&name)),
-                    // What was read before stays in use.
-                    Err(words) => failure = Some(format!("Secret {name}: {words}")),
-                }
+        let Some(wanted) = asked.borrow_and_update().clone() else {
+            if asked.changed().await.is_err() {
+                return;
             }
-            news.push(failure.map_or(What::Listed, What::Failed));
-            for what in news {
-                if to.send(News { from: Secrets::NAME.into(), what }).await.is_err() {
-                    return;
+            continue;
+        };
+        let mut news: Vec<What> = Vec::new();
+        for name in schedule.forget(&wanted) {
+            failures.remove(&name);
+            news.push(gone(&name));
+        }
+        let every = EVERY.mul_f64(0.8 + fastrand::f64() * 0.4);
+        for name in schedule.take(&wanted, Instant::now(), every) {
+            failures.remove(&name);
+            match fetch(&client, &name).await {
+                Ok(Some(secret)) => news.push(put(&name, secret)),
+                Ok(None) => news.push(gone(&name)),
+                // What was read before stays in use.
+                Err(words) => {
+                    failures.insert(name, words);
                 }
             }
         }
-        let pause = EVERY.mul_f64(0.8 + fastrand::f64() * 0.4);
+        news.push(match failures.first_key_value() {
+            None => What::Listed,
+            Some((name, words)) => What::Failed(format!("Secret {name}: {words}")),
+        });
+        for what in news {
+            if to.send(News { from: Secrets::NAME.into(), what }).await.is_err() {
+                return;
+            }
+        }
+        let next = schedule.next(&wanted, Instant::now());
         tokio::select! {
             changed = asked.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(next.into()) => {}
         }
     }
 }

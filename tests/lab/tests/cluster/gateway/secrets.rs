@@ -2,13 +2,14 @@
 //!
 //! Claims: without the Secret there is no session and the field is named; with it there is one; a key that is changed on
 //! both sides is taken up by the running router, and no other session notices; nor does the session itself, where the
-//! other side changes the key without a new session as well. bird does not.
+//! other side changes the key without a new session as well. bird does not. A Secret is read for what names it and twice
+//! a minute, not for every write of a status.
 
 use super::scene::*;
 use crate::controller::scene::{Tenant, condition, plane, text};
 use l34_lab::{Lab, Router, Vpn, wait_until};
-use serde_json::json;
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Secrets are read twice a minute.
 const READ: Duration = Duration::from_secs(60);
@@ -81,6 +82,59 @@ fn a_key_is_read_from_its_secret_and_changed_without_a_restart() {
     assert!(asked.iter().all(|request| request.verb == "get" && request.name == "bgp-keys"), "{asked:?}");
 }
 
+/// Names the Gateway a second time: another generation, and the same session.
+fn another_spec() -> Value {
+    json!({"spec": {"gatewayRef": {"name": GATEWAY}}})
+}
+
+/// How often the Secret was read by the gateway pods of a tenant.
+fn reads(tenant: &Tenant<'_>) -> usize {
+    let account = format!("system:serviceaccount:{}:l34-{GATEWAY}", tenant.name);
+    let requests = tenant.plane.requests().into_iter();
+    requests.filter(|request| request.user == account && request.resource == "secrets").count()
+}
+
+#[test]
+fn what_is_written_beside_the_spec_of_a_gateway_router_reads_no_secret() {
+    let (plane, lab) = (plane(), Lab::new());
+    let tenant = Tenant::new(&plane, "secrets-quiet");
+    let outside = Outside::new(&lab);
+    let bird = outside.bird(&lab, &locked("first"));
+    tenant.apply(&bgp_keys("first"));
+    tenant.apply(&example("20.10.12.1"));
+    tenant.patch("gatewayrouter/gateway-v4", &auth());
+    let _gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
+    bird.established(ADDRESS, SESSION);
+
+    // A read that belongs to what came before is counted before.
+    tenant.has("gatewayrouter/gateway-v4", "Established", "True Established", "");
+    let (before, began) = (reads(&tenant), Instant::now());
+    for number in 0..WRITES {
+        tenant.patch_status("gatewayrouter/gateway-v4", &json!({"established": format!("{number}/99")}));
+        tenant.kubectl(&format!("annotate --overwrite gatewayrouter gateway-v4 number={number}"));
+    }
+    // The watch brings changes in their order: who reads for this one knows all before it.
+    let between = reads(&tenant) - before;
+    tenant.patch("gatewayrouter/gateway-v4", &another_spec());
+    wait_until(SOON, "the Secret is read for another spec", || match reads(&tenant) - before - between {
+        0 => Err("it was not read".to_owned()),
+        _ => Ok(()),
+    });
+    let allowed = 1 + regular(began.elapsed());
+    let seen = reads(&tenant) - before;
+    assert!(seen <= allowed, "{WRITES} writes of a status read the Secret {seen} times, not {allowed}");
+    bird.established(ADDRESS, SESSION);
+}
+
+const WRITES: usize = 20;
+/// Well before the next regular reading.
+const SOON: Duration = Duration::from_secs(10);
+
+/// How often a Secret can be read in this time with no reason: every 24 s at the shortest.
+fn regular(time: Duration) -> usize {
+    1 + usize::try_from(time.as_secs() / 24).unwrap_or(usize::MAX)
+}
+
 /// The other side of the session: the product as a standalone router that plays the vpn, with the same key.
 const MIRRORED: &str = "
 apiVersion: gateway.networking.k8s.io/v1
@@ -128,8 +182,8 @@ fn a_key_that_changes_on_both_sides_breaks_no_session() {
 
     vpn.write("keys.yaml", &bgp_keys("second"));
     tenant.apply(&bgp_keys("second"));
-    // What changes a GatewayRouter has its Secret read at once, well within the hold time.
-    tenant.kubectl("annotate gatewayrouter gateway-v4 changed=now");
+    // Another spec of a GatewayRouter has its Secret read at once, well within the hold time.
+    tenant.patch("gatewayrouter/gateway-v4", &another_spec());
     tenant.patch("service/service-a", &json!({"spec": {"externalIPs": ["20.10.9.1", "20.10.9.2"]}}));
     knows("20.10.9.2");
     let (_, metrics) = gateway.router.get("/metrics").expect("metrics are served");
