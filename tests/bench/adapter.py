@@ -1,4 +1,5 @@
-"""Our speakers for a harness with the interface of tests/bench/adapters.py: `--adapter tests/bench/adapter.py`.
+"""Our speakers for a harness that loads adapters from a file: `--adapter tests/bench/adapter.py`. What it has to offer is
+in tests/lab/tests/labs/bench_adapter, whose test loads this file.
 
 `l34` is the library's plain speaker (bgp/examples/speaker.rs), `l34-router` the product with its folder of YAML. Both
 are looked for in target/release (or $L34_BIN)."""
@@ -71,7 +72,7 @@ class L34Router(adapters.Dut):
                    for src, i, ip, asn in self.peers(cfg)]
         self.put("gateway", [self.GATEWAY] + routers)
         self.put("services", [self.service(f"base-{n}", v.split("/")[0]) for n, v in enumerate(cfg["vips"])])
-        self.spawn(str(BIN / "l34-router"), "run", "--manifests", str(self.folder), "--gateway", "bench", "--fib", "none", "--dataplane", "none", "--dataplane", "none",
+        self.spawn(str(BIN / "l34-router"), "run", "--manifests", str(self.folder), "--gateway", "bench", "--fib", "none", "--dataplane", "none",
                    "--admin", str(self.dir / "admin.sock"), wrap=False)
 
     def vip(self, net, add):

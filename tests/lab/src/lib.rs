@@ -47,6 +47,7 @@ pub use lab::{Host, Lab};
 pub use load::{Attempt, Datagrams, Flow, Load, attempt, connect};
 pub use netns::Netns;
 pub use process::Process;
+pub use product::source_file;
 pub use router::Router;
 pub use routes::{NextHop, Route};
 pub use segment::{Link, Segment};

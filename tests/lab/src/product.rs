@@ -1,6 +1,12 @@
-//! Where the binaries under test are.
+//! Where the product under test is: its binaries, and those of its files that tests read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A file of the product by its path in the sources: in the tree `$L34_TREE`, else in this one.
+pub fn source_file(path: &str) -> PathBuf {
+    let tree = std::env::var_os("L34_TREE").map(PathBuf::from);
+    tree.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).join(path)
+}
 
 /// A binary of this workspace: in `$L34_BIN`, else beside this test in the build folder. `name` as `l34-router` or
 /// `examples/speaker`.

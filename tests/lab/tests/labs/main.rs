@@ -2,6 +2,7 @@
 
 mod bfd_address;
 mod bfd_restart;
+mod bench_adapter;
 mod no_transit;
 mod on_link;
 mod probes;
