@@ -18,8 +18,8 @@ use crate::core::Time;
 /// It stands in `spec`, as in a Lease: there is one writer, and no second half that answers to it, so a
 /// status subresource would only double the writes.
 ///
-/// It is written when a state changes, never because a number did: route numbers are those of the last
-/// transition. Lists are atomic, which keeps `managedFields` to a few lines.
+/// It is written when a state or a reason changes, never because a number did: route numbers are those of
+/// the last write. Lists are atomic, which keeps `managedFields` to a few lines.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "l34.gateway.api.poc",

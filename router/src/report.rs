@@ -1,6 +1,6 @@
 //! What this pod's RouterState says: made of the views, compared with what was written last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -192,33 +192,44 @@ fn ago(now: Timestamp, age: Duration) -> Timestamp {
 }
 
 /// What a report says that the one before did not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// Nothing but numbers, or how far attempts to reach a router have come.
     Nothing,
-    /// The same states, with other reasons.
-    Reasons,
+    /// The same states; of these, the reasons have changed.
+    Reasons(BTreeSet<Subject>),
     /// A transition.
     Transition,
+}
+
+/// What a report gives a reason for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// A GatewayRouter, by name.
+    Peer(String),
+    /// A VIP.
+    Vip(String),
+    /// Another object, and the field of it.
+    Object(String, Option<String>),
 }
 
 /// Compares two reports.
 pub(crate) fn news(old: Option<&RouterStateSpec>, new: &RouterStateSpec) -> News {
     let Some(old) = old else { return News::Transition };
-    let (mut old, mut new) = (states(old), states(new));
-    if old == new {
-        return News::Nothing;
+    if states(old) != states(new) {
+        return News::Transition;
     }
-    without_reasons(&mut old);
-    without_reasons(&mut new);
-    if old == new { News::Reasons } else { News::Transition }
+    let (old, new) = (reasons(old), reasons(new));
+    let subjects = old.keys().chain(new.keys()).filter(|subject| old.get(subject) != new.get(subject));
+    let subjects: BTreeSet<Subject> = subjects.cloned().collect();
+    if subjects.is_empty() { News::Nothing } else { News::Reasons(subjects) }
 }
 
-/// Without numbers, and with one state for all that is not up.
+/// Without reasons and numbers, and with one state for all that is not up.
 fn states(report: &RouterStateSpec) -> RouterStateSpec {
     let mut report = report.clone();
     for peer in &mut report.peers {
-        (peer.routes_in, peer.routes_out) = (None, None);
+        (peer.routes_in, peer.routes_out, peer.last_error) = (None, None, None);
         if peer.protocol == "BGP" && !peer.established && peer.field.is_none() {
             peer.state.clear();
         }
@@ -226,13 +237,27 @@ fn states(report: &RouterStateSpec) -> RouterStateSpec {
             bfd.clear();
         }
     }
+    report.vips.not_announced.iter_mut().for_each(|vip| vip.reason.clear());
+    report.problems.clear();
     report
 }
 
-fn without_reasons(report: &mut RouterStateSpec) {
-    report.peers.iter_mut().for_each(|peer| peer.last_error = None);
-    report.vips.not_announced.iter_mut().for_each(|vip| vip.reason.clear());
-    report.problems.clear();
+/// The reasons of everything that has some.
+fn reasons(report: &RouterStateSpec) -> BTreeMap<Subject, BTreeSet<&str>> {
+    let peers = report
+        .peers
+        .iter()
+        .filter_map(|peer| Some((Subject::Peer(peer.router.clone()), peer.last_error.as_deref()?)));
+    let vips = report.vips.not_announced.iter();
+    let vips = vips.map(|vip| (Subject::Vip(vip.address.clone()), vip.reason.as_str()));
+    let problems = report.problems.iter().map(|problem| {
+        (Subject::Object(problem.object.clone(), problem.field.clone()), problem.message.as_str())
+    });
+    let mut reasons: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for (subject, reason) in peers.chain(vips).chain(problems) {
+        reasons.entry(subject).or_default().insert(reason);
+    }
+    reasons
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What the API server is told: the RouterState of this pod, and Events about its GatewayRouters. On a thread of its own:
 //! whatever the server says late or not at all, routing goes on.
 
-use std::collections::BTreeMap;
+mod budget;
+mod pace;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -15,13 +17,11 @@ use l34_source::cluster::{in_words, is_absent_kind, remedy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::report::{News, news};
+use self::budget::{Budgets, Rate};
+use self::pace::Pace;
+use crate::report::News;
+use crate::run::reached;
 
-/// Least time between two writes, after a transition and where only reasons differ.
-const AFTER_TRANSITION: Duration = Duration::from_secs(1);
-const AFTER_REASONS: Duration = Duration::from_secs(60);
-/// Waits after failures, doubled each time.
-const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
 /// How often it is looked whether the RouterState is there still, and what was written.
 const LOOK: Duration = Duration::from_secs(300);
 /// How long the server may take.
@@ -30,9 +30,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LAST_WORD: Duration = Duration::from_secs(2);
 /// Events that may wait; more are only in the log.
 const EVENTS: usize = 256;
-/// Events about one GatewayRouter at once, and how often another one is added.
-const BURST: u32 = 10;
-const ONE_MORE: Duration = Duration::from_secs(60);
+/// Events about one GatewayRouter: a session that flaps must not fill the API server.
+const OF_ROUTER: Rate = Rate { burst: 10, refill: Duration::from_secs(60) };
 
 /// The pod that this router runs in.
 #[derive(Clone, Debug)]
@@ -113,10 +112,8 @@ pub(crate) fn start(config: kube::Config, namespace: &str, gateway: &str, pod: P
     let writer = Writer {
         api: Api::namespaced(client.clone(), namespace),
         metadata: metadata(namespace, gateway, &pod),
-        written: None,
+        pace: Pace::new(),
         looked: None,
-        not_before: None,
-        failures: 0,
     };
     let source = Source { controller: names::ROUTER.into(), instance: Some(pod.name.clone()) };
     let recorder = Recorder::new(client, source);
@@ -151,45 +148,39 @@ fn metadata(namespace: &str, gateway: &str, pod: &Pod) -> ObjectMeta {
 struct Writer {
     api: Api<RouterState>,
     metadata: ObjectMeta,
-    written: Option<(RouterStateSpec, Instant)>,
+    pace: Pace,
     /// When the object was read last.
     looked: Option<Instant>,
-    /// After a failure.
-    not_before: Option<Instant>,
-    failures: u32,
 }
 
 impl Writer {
-    /// The latest report is looked at whenever one is handed over, which is every second.
+    /// A report is handed over every second; the latest is written when it is due.
     async fn follow(mut self, mut reports: watch::Receiver<Option<RouterStateSpec>>) {
-        while reports.changed().await.is_ok() {
-            let Some(report) = reports.borrow_and_update().clone() else { continue };
-            if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-                self.look().await;
-            }
-            if self.is_due(&report, Instant::now()) {
-                self.write(report).await;
+        let mut latest: Option<RouterStateSpec> = None;
+        loop {
+            let due = latest.as_ref().and_then(|report| self.pace.due(report, Instant::now()));
+            tokio::select! {
+                changed = reports.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    latest.clone_from(&reports.borrow_and_update());
+                    if self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+                        self.look().await;
+                    }
+                }
+                () = reached(due) => {
+                    if let Some(report) = &latest {
+                        self.write(report.clone()).await;
+                    }
+                }
             }
         }
-        // The last word is not kept back.
+        // The last report is not kept back.
         let last = reports.borrow().clone();
-        if let Some(last) = last.filter(|last| self.news(last) != News::Nothing) {
+        if let Some(last) = last.filter(|last| self.pace.news(last) != News::Nothing) {
             self.write(last).await;
         }
-    }
-
-    fn news(&self, report: &RouterStateSpec) -> News {
-        news(self.written.as_ref().map(|(report, _)| report), report)
-    }
-
-    fn is_due(&self, report: &RouterStateSpec, now: Instant) -> bool {
-        let pause = match self.news(report) {
-            News::Nothing => return false,
-            News::Reasons => AFTER_REASONS,
-            News::Transition => AFTER_TRANSITION,
-        };
-        let earliest = self.written.as_ref().map(|(_, at)| *at + pause);
-        earliest.max(self.not_before).is_none_or(|earliest| now >= earliest)
     }
 
     /// Reads what an earlier process of this pod wrote, or what somebody made of it. Where it cannot be read, what we
@@ -198,8 +189,7 @@ impl Writer {
         let name = self.metadata.name.clone().unwrap_or_default();
         let answer = tokio::time::timeout(ANSWER, self.api.get_opt(&name)).await;
         if let Ok(Ok(found)) = answer {
-            let at = self.written.take().map_or_else(Instant::now, |(_, at)| at);
-            self.written = found.map(|found| (found.spec, at));
+            self.pace.found(found.map(|found| found.spec), Instant::now());
         }
         self.looked = Some(Instant::now());
     }
@@ -221,28 +211,23 @@ impl Writer {
         };
         match failure {
             None => {
-                if std::mem::take(&mut self.failures) > 0 {
+                if self.pace.wrote(object.spec, Instant::now()) {
                     info!("the RouterState is written again");
                 }
-                self.not_before = None;
-                self.written = Some((object.spec, Instant::now()));
             }
             Some(words) => {
-                if self.failures == 0 {
+                if self.pace.failed(Instant::now(), fastrand::f64()) {
                     warn!("cannot write the RouterState: {words}; it is tried again");
                 }
-                let pause = RETRY.start().saturating_mul(1 << self.failures.min(5)).min(*RETRY.end());
-                self.failures += 1;
-                self.not_before = Some(Instant::now() + pause.mul_f64(0.75 + fastrand::f64() / 2.0));
             }
         }
     }
 }
 
 async fn publish(recorder: Recorder, mut told: mpsc::Receiver<Told>) {
-    let mut budgets = Budgets::default();
+    let mut budgets = Budgets::new(OF_ROUTER);
     while let Some(told) = told.recv().await {
-        if !budgets.take(told.router.name.as_deref().unwrap_or_default(), Instant::now()) {
+        if !budgets.take(told.router.name.clone().unwrap_or_default(), Instant::now()) {
             continue;
         }
         let event = Event {
@@ -268,42 +253,9 @@ fn cut(mut note: String) -> String {
     note
 }
 
-/// How many Events each GatewayRouter may still have: a session that flaps must not fill the API server.
-#[derive(Default)]
-struct Budgets(BTreeMap<String, (u32, Instant)>);
-
-impl Budgets {
-    /// Takes one, if there is one.
-    fn take(&mut self, router: &str, now: Instant) -> bool {
-        // Those that are whole again need no memory.
-        self.0.retain(|_, (left, since)| refilled(*left, *since, now).0 < BURST);
-        let (left, since) =
-            self.0.get(router).map_or((BURST, now), |(left, since)| refilled(*left, *since, now));
-        self.0.insert(router.to_owned(), (left.saturating_sub(1), since));
-        left > 0
-    }
-}
-
-/// What is left at `now` of what was left at `since`, and since when.
-fn refilled(left: u32, since: Instant, now: Instant) -> (u32, Instant) {
-    let more = now.saturating_duration_since(since).as_secs() / ONE_MORE.as_secs();
-    let more = u32::try_from(more).unwrap_or(BURST).min(BURST);
-    if left + more >= BURST { (BURST, now) } else { (left + more, since + ONE_MORE * more) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_router_that_flaps_is_told_of_ten_times_and_then_once_a_minute() {
-        let (mut budgets, start) = (Budgets::default(), Instant::now());
-        let told = (0..3600).filter(|s| budgets.take("flaps", start + Duration::from_secs(*s))).count();
-        assert_eq!(told, 10 + 59);
-        let later = start + Duration::from_secs(3600);
-        assert!(budgets.take("calm", later));
-        assert_eq!((0..20).filter(|_| budgets.take("flaps", later + Duration::from_secs(600))).count(), 10);
-    }
 
     #[test]
     fn a_note_is_cut_between_characters() {

@@ -239,7 +239,8 @@ async fn step(app: &Shared, inlets: &mut Inlets, writes_kernel: bool) -> Result<
     Ok(ControlFlow::Continue(()))
 }
 
-async fn reached(moment: Option<Instant>) {
+/// Waits for a moment; for ever without one.
+pub(crate) async fn reached(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment.into()).await,
         None => std::future::pending().await,

@@ -137,11 +137,20 @@ fn a_session_that_came_and_went_between_two_looks_is_a_transition() {
 }
 
 #[test]
-fn another_reason_alone_may_wait() {
+fn another_reason_names_what_it_is_of() {
     let first = at(0, &live(State::Idle, 5000), None);
     let mut later = live(State::Idle, 6000);
     later.bgp.values_mut().for_each(|peer| peer.last_error = Some("no route to the peer".into()));
-    assert_eq!(news(Some(&first), &at(1, &later, Some(&first))), News::Reasons);
+    let mut later = at(1, &later, Some(&first));
+    assert_eq!(news(Some(&first), &later), News::Reasons([Subject::Peer("gateway-v4".into())].into()));
+    later.vips.not_announced[0].reason = "the data plane lacks it".into();
+    later.problems.clear();
+    let all = [
+        Subject::Peer("gateway-v4".into()),
+        Subject::Vip("20.0.0.2".into()),
+        Subject::Object("Node node-1".into(), None),
+    ];
+    assert_eq!(news(Some(&first), &later), News::Reasons(all.into()));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod gateways;
 mod outage;
 mod ready;
+mod reasons;
 mod restart;
 mod scene;
 mod secrets;

@@ -26,6 +26,19 @@ pub(super) fn example(vip: &str) -> String {
     EXAMPLE.replace("- 20.0.0.1 ", &format!("- {vip} "))
 }
 
+/// A GatewayRouter beside that of the example, on the vpn's IPv6 address and without a key.
+pub(super) const ROUTER6: &str = "
+apiVersion: l34.gateway.api.poc/v1alpha1
+kind: GatewayRouter
+metadata:
+  name: gateway-v6
+  labels: {service.kubernetes.io/service-proxy-name: my-kpng-gateway}
+spec:
+  address: 100:100::150
+  interface: vlan-100
+  bgp: {localASN: 8103, remoteASN: 4248829953, localPort: 10179, remotePort: 10179, holdTime: 24s}
+";
+
 /// A Pod behind the Services of the example: its name, and its address in the network towards the gateway pods.
 #[derive(Clone, Copy)]
 pub(super) struct Target(pub(super) &'static str, &'static str);

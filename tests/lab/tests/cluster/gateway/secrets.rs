@@ -16,19 +16,6 @@ const READ: Duration = Duration::from_secs(60);
 
 const ADDRESS6: &str = "100:100::2";
 
-/// A router beside that of the example, on the vpn's IPv6 address and without a key.
-const OPEN: &str = "
-apiVersion: l34.gateway.api.poc/v1alpha1
-kind: GatewayRouter
-metadata:
-  name: gateway-v6
-  labels: {service.kubernetes.io/service-proxy-name: my-kpng-gateway}
-spec:
-  address: 100:100::150
-  interface: vlan-100
-  bgp: {localASN: 8103, remoteASN: 4248829953, localPort: 10179, remotePort: 10179, holdTime: 24s}
-";
-
 /// bird with a key for the gateways of one family.
 fn locked(key: &str) -> Vpn {
     Vpn::new().hold_time(24).no_bfd().session4(&format!("password \"{key}\";"))
@@ -43,7 +30,7 @@ fn a_key_is_read_from_its_secret_and_changed_without_a_restart() {
     let secret = |key: &str| tenant.apply(&bgp_keys(key));
     TARGET.runs(&tenant);
     tenant.apply(&example("20.10.6.1"));
-    tenant.apply(OPEN);
+    tenant.apply(ROUTER6);
     tenant.patch("gatewayrouter/gateway-v4", &auth());
     let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
 
