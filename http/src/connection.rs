@@ -30,7 +30,7 @@ const BUFFER: usize = 8192;
 /// A place in the table of connections. It is free again when this is dropped.
 pub(crate) struct Place {
     pub(crate) id: Id,
-    /// Ends when the place is needed for somebody else.
+    /// Ends when the place is needed for another connection.
     pub(crate) taken_away: oneshot::Receiver<Infallible>,
     pub(crate) server: Rc<Server>,
 }
@@ -52,7 +52,7 @@ pub(crate) async fn talk(stream: TcpStream, mut place: Place) {
         .max_buf_size(BUFFER)
         // A client that comes seldom needs no place meanwhile.
         .keep_alive(false)
-        .serve_connection(TokioIo::new(Listening { stream, id, server: server.clone() }), service);
+        .serve_connection(TokioIo::new(Watched { stream, id, server: server.clone() }), service);
     let mut connection = pin!(tokio::time::timeout(CONNECTION_TIME, connection));
     let end = poll_fn(|context| {
         if Pin::new(&mut place.taken_away).poll(context).is_ready() {
@@ -88,13 +88,13 @@ async fn answer(
 }
 
 /// A stream that reports when something is read from it.
-struct Listening {
+struct Watched {
     stream: TcpStream,
     id: Id,
     server: Rc<Server>,
 }
 
-impl AsyncRead for Listening {
+impl AsyncRead for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -109,7 +109,7 @@ impl AsyncRead for Listening {
     }
 }
 
-impl AsyncWrite for Listening {
+impl AsyncWrite for Watched {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

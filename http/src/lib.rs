@@ -60,8 +60,8 @@ pub async fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
 }
 
 /// Answers GET of any path by `answer`, on each listener and for ever. To be called on a `LocalSet`. `long` are the paths
-/// whose answers are large or take their time: four of them at a time, further ones get status 503 at once. Who asks for
-/// a path while its answer is being made for somebody else gets the same answer.
+/// whose answers are large or take their time: four of them at a time, further ones get status 503 at once. Clients
+/// that ask for one path while its answer is being made share that answer.
 pub fn serve<F>(
     listeners: Vec<TcpListener>,
     long: &'static [&'static str],
@@ -191,14 +191,14 @@ mod tests {
             let (asked, begun) = (tokio::time::Instant::now(), b"GET /healthz HTTP/1.1\r\nHost: pod\r\n\r\n");
             let answer = ask(address, begun).await;
             assert!(answer.ends_with("this is /healthz\n"), "{answer}");
-            assert_eq!(asked.elapsed(), Duration::ZERO, "nobody had to be waited for");
+            assert_eq!(asked.elapsed(), Duration::ZERO, "no other connection had to end first");
             let mut end = [0];
             assert_eq!(silent[0].read(&mut end).await.ok(), Some(0), "the oldest was closed");
         });
     }
 
     #[test]
-    fn long_answers_that_nobody_reads_leave_places_for_short_ones() {
+    fn unread_long_answers_leave_places_for_short_ones() {
         run(async {
             let address = started().await;
             let question = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: pod\r\n\r\n").into_bytes();

@@ -65,7 +65,7 @@ impl<T> Places<T> {
         Ok(id)
     }
 
-    /// Closes the connection that can be missed most, if any.
+    /// Closes the connection that is the first to go, if any may.
     pub(crate) fn make_room(&mut self) -> bool {
         let silent = self.stages().filter(|(_, stage)| *stage == Stage::Silent);
         let crowded = silent.count() > self.limits.silent;
@@ -185,13 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_being_answered_is_not_closed_for_anybody() {
+    fn a_connection_that_is_being_answered_is_never_closed() {
         let (mut places, now) = (Places::new(LIMITS), Instant::now());
         let asked: Vec<Seen> = (0..8).map(|_| arrive(&mut places)).collect();
         assert!(asked.iter().all(|seen| places.asked(seen.0, false, now)));
         assert!(places.arrive(Rc::new(())).is_err() && asked.iter().all(Seen::open));
         places.answered(asked[5].0, now);
-        assert!(arrive(&mut places).open() && !asked[5].open(), "who does not read its answer is");
+        assert!(arrive(&mut places).open() && !asked[5].open(), "an unread answer is no reason to stay");
         places.leave(asked[0].0);
         assert!(arrive(&mut places).open());
     }

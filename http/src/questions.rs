@@ -1,5 +1,5 @@
-//! Questions and their answers: those that ask the same at the same time share one answer, so that a flood of questions
-//! costs no more than one after the other, and one body in memory.
+//! Questions and their answers: clients that ask the same at the same time share one answer, so that a flood of
+//! questions costs no more than one after the other, and one body in memory.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl From<Ready> for Response<Full<Bytes>> {
 
 type Open = LocalBoxFuture<'static, Ready>;
 
-/// Who knows the answers, and what is being asked.
+/// What makes the answers, and which are being made.
 pub(crate) struct Questions {
     answer: Box<dyn Fn(String) -> Open>,
     open: RefCell<BTreeMap<String, WeakShared<Open>>>,
@@ -57,7 +57,7 @@ impl Questions {
     /// The answer for a path: of the question that is open already, or of a new one.
     pub(crate) fn ask(&self, path: &str) -> Shared<Open> {
         let mut open = self.open.borrow_mut();
-        // Those whose askers are gone: as many as there are connections at most.
+        // Those whose clients are gone: as many as there are connections at most.
         open.retain(|_, question| question.upgrade().is_some_and(|question| question.peek().is_none()));
         if let Some(question) = open.get(path).and_then(WeakShared::upgrade) {
             return question;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_asks_the_same_at_once_shares_the_answer_and_the_next_gets_a_new_one() {
+    async fn equal_questions_at_once_share_an_answer_and_the_next_gets_a_new_one() {
         let asked = Rc::new(Cell::new(0));
         let count = asked.clone();
         let questions = Questions::new(move |path| {
@@ -93,6 +93,6 @@ mod tests {
         assert_eq!((a.body.as_ref(), b.body.as_ref()), (&b"/a 1\n"[..], &b"/a 1\n"[..]));
         assert_eq!(questions.ask("/a").await.body.as_ref(), b"/a 2\n");
         (0..1000).for_each(|number| drop(questions.ask(&number.to_string())));
-        assert!(questions.open.borrow().len() <= 1, "who goes before the answer leaves nothing");
+        assert!(questions.open.borrow().len() <= 1, "an abandoned question leaves nothing");
     }
 }

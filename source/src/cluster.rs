@@ -65,7 +65,7 @@ pub struct Options {
     pub restored: Option<Objects>,
     /// The watches to begin with.
     pub watches: Vec<Watch>,
-    /// The Secrets to read, given all objects, and who names them. They are read one by one by name, every half minute, and
+    /// The Secrets to read, given all objects, with the GatewayRouters that name them. They are read one by one by name, every half minute, and
     /// at once when these references change: the permission to list or watch Secrets would be that to read all of them.
     pub secrets: Option<fn(&Objects) -> BTreeSet<SecretReference>>,
 }

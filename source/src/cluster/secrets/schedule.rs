@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use l34_crds::GatewayRouter;
 use l34_plan::snapshot::NamespacedName;
 
-/// A Secret, and the GatewayRouter that names it. As long as these are the same, nobody has asked for something else:
+/// A Secret, and the GatewayRouter that names it. As long as these are the same, nothing else is asked for:
 /// the status of a GatewayRouter, its labels and its annotations are no part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SecretReference {
@@ -41,7 +41,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Secrets that were read and that nobody names any more.
+    /// Secrets that were read and are named no more.
     pub(super) fn forget(&mut self, wanted: &References) -> Vec<NamespacedName> {
         let wanted = by_secret(wanted);
         self.read.extract_if(.., |secret, _| !wanted.contains_key(secret)).map(|(secret, _)| secret).collect()
@@ -68,7 +68,7 @@ impl Schedule {
         changed.chain(self.all_at).min().unwrap_or(now)
     }
 
-    /// When a Secret is due because of who names it.
+    /// When a Secret is due because other GatewayRouters name it.
     fn due_at(&self, secret: &NamespacedName, by: &References, now: Instant) -> Option<Instant> {
         match self.read.get(secret) {
             None => Some(now),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_read_at_once_when_who_names_it_changes_and_else_every_half_minute() {
+    fn a_secret_is_read_at_once_when_its_references_change_and_else_every_half_minute() {
         let (mut schedule, start) = (Schedule::default(), Instant::now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let wanted = references([1, 2], "1");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_nobody_names_is_forgotten_and_read_anew_when_it_is_named_again() {
+    fn a_secret_that_is_named_no_more_is_forgotten_and_read_anew_when_it_is_named_again() {
         let (mut schedule, now) = (Schedule::default(), Instant::now());
         let wanted = references([1, 2], "1");
         schedule.take(&wanted, now, EVERY);

@@ -1,8 +1,8 @@
 //! Probes under hostile clients.
 //!
-//! Claims: however many connections are held without a question, with half a question or with an answer that nobody
-//! reads, and however fast new ones come, /healthz and /readyz are answered before a kubelet gives up; connections and
-//! memory stay bounded. The same for the controller, which has the same server.
+//! Claims: however many connections are held without a question, with half a question or with an unread answer, and
+//! however fast new ones come, /healthz and /readyz are answered before a kubelet gives up; connections and memory stay
+//! bounded. The same for the controller, which has the same server.
 
 use l34_lab::{Controller, Host, Lab, Process, Router, wait_until};
 use std::collections::VecDeque;
@@ -70,7 +70,7 @@ fn addresses(port: u16) -> [SocketAddr; 2] {
     [([127, 0, 0, 1], port).into(), ([0, 0, 0, 0, 0, 0, 0, 1], port).into()]
 }
 
-/// A process with probes, and who asks.
+/// A process with probes, and the host that asks.
 struct Probed<'a> {
     lab: &'a Lab,
     host: &'a Host,

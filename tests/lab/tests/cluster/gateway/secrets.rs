@@ -100,7 +100,7 @@ fn what_is_written_beside_the_spec_of_a_gateway_router_reads_no_secret() {
         tenant.patch_status("gatewayrouter/gateway-v4", &json!({"established": format!("{number}/99")}));
         tenant.kubectl(&format!("annotate --overwrite gatewayrouter gateway-v4 number={number}"));
     }
-    // The watch brings changes in their order: who reads for this one knows all before it.
+    // The watch brings changes in their order: a read for this one comes after all before it.
     let between = reads(&tenant) - before;
     tenant.patch("gatewayrouter/gateway-v4", &another_spec());
     wait_until(SOON, "the Secret is read for another spec", || match reads(&tenant) - before - between {
