@@ -48,7 +48,8 @@ pub(crate) fn fill(options: &Options) -> anyhow::Result<()> {
         })
         .collect();
     let vips = services.keys().map(|key| key.vip).collect();
-    let wanted = Snapshot { vips, outside: BTreeSet::from([options.outside.clone()]), services };
+    let outside = BTreeSet::from([options.outside.clone()]);
+    let wanted = Snapshot { vips, outside, services, ..Snapshot::default() };
     let mut tables = Nftables::open(Mode::Services)?;
     let (begun, cpu) = (Instant::now(), cpu_seconds(ClockId::ProcessCPUTime));
     tables.apply(&wanted, None, |_, _| {})?;
