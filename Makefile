@@ -93,7 +93,7 @@ generate:
 charts:
 	@tests/setup/kubernetes helm
 	cargo test --locked -p l34-charts
-	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,node,older-chart,can,in,docker,images,runc,overlay,run,prove,disrupt}
+	! command -v shellcheck >/dev/null || shellcheck -x -P SCRIPTDIR deploy/images/* deploy/walkthrough/* deploy/*/*.sh tests/cluster/{up,down,node,older-chart,can,in,docker,images,runc,overlay,run,prove,disrupt} tests/red-before
 
 images:
 	deploy/images/build $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(VERSION),--version $(VERSION)) $(if $(PUSH),--push) $(if $(OCI),--oci $(OCI))
