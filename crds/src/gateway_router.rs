@@ -11,6 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::address::UNICAST;
 use crate::core::Condition;
 use crate::duration::GoDuration;
 
@@ -55,8 +56,7 @@ pub struct GatewayRouterSpec {
 
     /// IP address (IPv4 or IPv6) of the external router. Its family is the family of the session.
     #[schemars(length(min = 2, max = 45))]
-    #[x_kube(validation = (
-        "isIP(self) && (ip(self).isGlobalUnicast() || ip(self).isLinkLocalUnicast() || ip(self).isLoopback())",
+    #[x_kube(validation = (UNICAST,
         "spec.address must be a unicast IPv4 or IPv6 address, without zone or prefix length"))]
     pub address: String,
 

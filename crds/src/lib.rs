@@ -3,6 +3,7 @@
 //! Everything that other crates know of Kubernetes comes through here, so that there is one place
 //! that decides which version of a type is in use. The crate knows no client and no cluster.
 
+mod address;
 pub mod conditions;
 pub mod duration;
 pub mod gateway_router;

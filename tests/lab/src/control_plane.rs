@@ -66,6 +66,18 @@ pub struct Options {
     /// With a controller manager. It starts after the CRDs are in place: its garbage collector looks for new kinds
     /// twice a minute only.
     pub controller_manager: bool,
+    /// Which API server.
+    pub kubernetes: Kubernetes,
+}
+
+/// A version of the API server. The controller manager has one version only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kubernetes {
+    /// 1.34, as most tests have it.
+    #[default]
+    V1_34,
+    /// 1.30, the oldest one that the charts take.
+    V1_30,
 }
 
 /// A version and channel of the Gateway API's CRDs.
@@ -83,8 +95,12 @@ pub enum GatewayApi {
 
 impl Options {
     /// What most tests want: Gateway API 1.6 standard, our CRDs, a controller manager.
-    pub const ALL: Options =
-        Options { gateway_api: Some(GatewayApi::V1_6Standard), our_crds: true, controller_manager: true };
+    pub const ALL: Options = Options {
+        gateway_api: Some(GatewayApi::V1_6Standard),
+        our_crds: true,
+        controller_manager: true,
+        kubernetes: Kubernetes::V1_34,
+    };
 }
 
 impl ControlPlane {
@@ -101,7 +117,7 @@ impl ControlPlane {
         let pki = Pki::make(&lab);
         let kubectl = Kubectl::new(&host.netns, &pki.kubeconfig("admin"), &lab.folder("kubectl-cache"));
         let plane = ControlPlane {
-            servers: Mutex::new(Servers::new(&lab, &host)),
+            servers: Mutex::new(Servers::new(&lab, &host, options.kubernetes)),
             pki,
             helm: Helm::new(&host.netns, kubectl.kubeconfig(), &lab.folder("helm")),
             kubectl,

@@ -37,7 +37,7 @@ mod wait;
 mod wire;
 
 pub use bird::{Bird, BirdClient, Protocol};
-pub use control_plane::{ControlPlane, GatewayApi, Kubectl, Options, Request, Shared};
+pub use control_plane::{ControlPlane, GatewayApi, Kubectl, Kubernetes, Options, Request, Shared};
 pub use controller::Controller;
 pub use frr::Frr;
 pub use gateway_pod::{GatewayPod, PodFacts};

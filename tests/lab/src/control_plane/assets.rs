@@ -1,6 +1,7 @@
 //! What `tests/setup/kubernetes` has put in place.
 
 use super::GatewayApi;
+use crate::product::source_file;
 use std::path::{Path, PathBuf};
 
 /// The CRD of NetworkAttachmentDefinitions as Multus installs it.
@@ -27,10 +28,10 @@ pub(super) fn gateway_api(which: GatewayApi) -> Vec<PathBuf> {
     yaml_files(&cache().join("gateway-api").join(folder), "gateway.networking.")
 }
 
-/// The CRDs of this product.
+/// The CRDs of the product under test.
 #[track_caller]
 pub(super) fn our_crds() -> Vec<PathBuf> {
-    yaml_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/yaml"), "")
+    yaml_files(&source_file("crds/yaml"), "")
 }
 
 #[track_caller]

@@ -3,7 +3,7 @@
 use super::assets::binary;
 use super::keeper::Keeper;
 use super::pki::Pki;
-use super::{ADDRESS, PORT, proxy};
+use super::{ADDRESS, Kubernetes, PORT, proxy};
 use crate::lab::{Host, Lab};
 use crate::process::Process;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ rules: [{level: Metadata}]
 #[derive(Debug)]
 pub(super) struct Servers {
     host: Host,
+    kubernetes: Kubernetes,
     keeper: Keeper,
     api_server: Option<Process>,
     others: Vec<Process>,
@@ -50,9 +51,10 @@ pub(super) struct Servers {
 
 impl Servers {
     #[track_caller]
-    pub(super) fn new(lab: &Lab, host: &Host) -> Self {
+    pub(super) fn new(lab: &Lab, host: &Host, kubernetes: Kubernetes) -> Self {
         Servers {
             host: host.clone(),
+            kubernetes,
             keeper: Keeper::new(),
             api_server: None,
             others: Vec::new(),
@@ -102,7 +104,11 @@ impl Servers {
             format!("--audit-log-path={}", self.audit_log.display()),
             "--profiling=false".to_owned(),
         ];
-        self.api_server = Some(self.start("kube-apiserver", args, &self.logs[1]));
+        let program = match self.kubernetes {
+            Kubernetes::V1_34 => "kube-apiserver",
+            Kubernetes::V1_30 => "kube-apiserver-1.30",
+        };
+        self.api_server = Some(self.start(program, args, &self.logs[1]));
     }
 
     /// Starts the controller manager.

@@ -63,7 +63,12 @@ fn an_account_without_rights_is_told_which() {
 #[test]
 fn what_an_older_gateway_api_lacks_is_named() {
     let gateway_api = Some(GatewayApi::V1_1Standard);
-    let plane = ControlPlane::start(Options { gateway_api, our_crds: false, controller_manager: false });
+    let plane = ControlPlane::start(Options {
+        gateway_api,
+        our_crds: false,
+        controller_manager: false,
+        ..Options::ALL
+    });
     let (said, complete) = check(&plane, &administrator(&plane), "");
     assert!(!complete, "{said}");
     let missing = marked(&said, "✗");

@@ -14,7 +14,7 @@ fn plane(gateway_api: GatewayApi) -> ControlPlane {
 
 /// Every example in a namespace of its own.
 #[track_caller]
-fn all_apply(plane: &ControlPlane) {
+pub(super) fn all_apply(plane: &ControlPlane) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let mut count = 0;
     for entry in std::fs::read_dir(folder).expect("the examples are there").flatten() {
@@ -33,7 +33,7 @@ fn all_apply(plane: &ControlPlane) {
 
 /// The Gateway of the seed's example has come through whole.
 #[track_caller]
-fn seed_is_whole(plane: &ControlPlane) {
+pub(super) fn seed_is_whole(plane: &ControlPlane) {
     plane.namespace("seed");
     plane.kubectl().apply("seed", SEED);
     let gateway = plane.kubectl().get("seed", "gateway/my-kpng-gateway");
