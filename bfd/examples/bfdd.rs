@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io::BufRead;
 use std::time::Duration;
 
-use l34_bfd::{Config, Event, SessionConfig, SessionKey, Source, driver};
+use l34_bfd::{Config, Event, SessionConfig, SessionKey, driver};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let key = SessionKey { remote: remote.parse()?, interface: interface.to_owned() };
     let session = |timers: [&str; 3]| -> Result<SessionConfig, Box<dyn Error>> {
-        Ok(SessionConfig { key: key.clone(), source: Source::Kernel, config: config(timers, passive)? })
+        Ok(SessionConfig { key: key.clone(), local: None, config: config(timers, passive)? })
     };
 
     let handle = driver::spawn(driver::Options::default(), print)?;

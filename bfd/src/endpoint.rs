@@ -24,19 +24,10 @@ pub struct SessionKey {
 pub struct SessionConfig {
     /// Which session.
     pub key: SessionKey,
-    /// Which of our addresses its packets leave from.
-    pub source: Source,
+    /// Our address; `None` leaves it to the kernel.
+    pub local: Option<IpAddr>,
     /// The session's own configuration.
     pub config: Config,
-}
-
-/// Which of our addresses a session's packets leave from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Whatever the kernel chooses. Where the interface has no address that fits, that is one of another interface.
-    Kernel,
-    /// One of these: the kernel's choice, if it is among them, else the lowest. While there is none, nothing is sent.
-    OneOf(BTreeSet<IpAddr>),
 }
 
 /// A datagram that came to the BFD port.
@@ -70,9 +61,6 @@ pub enum Discard {
     /// The session it names is on another interface.
     #[error("wrong interface")]
     Interface,
-    /// The session it names is with another system (RFC 5881 section 6).
-    #[error("wrong source address")]
-    Source,
 }
 
 /// A packet to send.
@@ -245,7 +233,7 @@ impl Endpoint {
         let view = |entry: &Entry| SessionView {
             remote: entry.config.key.remote,
             interface: entry.config.key.interface.clone(),
-            local: None,
+            local: entry.config.local,
             waiting: None,
             discarded: entry.discarded.iter().map(|(reason, &count)| (reason.to_string(), count)).collect(),
             unsent: 0,
@@ -281,7 +269,6 @@ impl Endpoint {
             Some(entry) if entry.config.key.interface != datagram.interface => {
                 (Some(id), Err(Discard::Interface))
             }
-            Some(entry) if entry.config.key.remote != datagram.remote => (Some(id), Err(Discard::Source)),
             Some(_) => (Some(id), Ok(packet)),
         }
     }

@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use std::time::{Duration, Instant};
-//! use l34_bfd::{Config, Datagram, Endpoint, SessionConfig, SessionKey, Source, State};
+//! use l34_bfd::{Config, Datagram, Endpoint, SessionConfig, SessionKey, State};
 //!
 //! let now = Instant::now();
 //! let config = Config {
@@ -22,7 +22,7 @@
 //! };
 //! let key = SessionKey { remote: "192.0.2.2".parse()?, interface: "vlan-100".to_owned() };
 //! let mut endpoint = Endpoint::new(fastrand::Rng::with_seed(1));
-//! endpoint.configure(now, vec![SessionConfig { key, source: Source::Kernel, config }]);
+//! endpoint.configure(now, vec![SessionConfig { key, local: None, config }]);
 //!
 //! let first = endpoint.poll_transmit().ok_or("an active session calls first")?;
 //! assert_eq!(first.packet.state, State::Down);
@@ -45,7 +45,7 @@ mod session;
 mod view;
 
 pub use config::Config;
-pub use endpoint::{Datagram, Discard, Endpoint, Event, SessionConfig, SessionKey, Source, Transmit};
+pub use endpoint::{Datagram, Discard, Endpoint, Event, SessionConfig, SessionKey, Transmit};
 pub use packet::{DecodeError, Diag, Discriminator, PACKET_LEN, Packet, State};
 pub use session::{Change, Session};
 pub use view::{SessionView, View};

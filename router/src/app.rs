@@ -325,7 +325,7 @@ impl App {
     }
 
     fn configure_bfd(&mut self, intent: &Intent) {
-        let wanted = translate::bfd(intent, &self.interfaces);
+        let wanted = translate::bfd(intent);
         let keys: BTreeSet<&SessionKey> = wanted.iter().map(|session| &session.key).collect();
         self.bfd_up.retain(|key| keys.contains(key));
         self.outlived.retain(|key| keys.contains(key));

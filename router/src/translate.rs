@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use l34_bfd::{SessionConfig, SessionKey, Source};
+use l34_bfd::{SessionConfig, SessionKey};
 use l34_bgp::config::{Config, MaxPrefix, Md5Key, Originate, PeerConfig, PeerKey};
 use l34_bgp::net::Family;
 use l34_kernel::LinkView;
@@ -128,7 +128,7 @@ pub(crate) fn announced(intent: &Intent) -> BTreeSet<IpAddr> {
 }
 
 /// The whole wanted set of BFD sessions.
-pub(crate) fn bfd(intent: &Intent, interfaces: &Interfaces) -> Vec<SessionConfig> {
+pub(crate) fn bfd(intent: &Intent) -> Vec<SessionConfig> {
     let sessions = intent.bfd_sessions().into_iter();
     sessions
         .filter_map(|((interface, remote), bfd)| {
@@ -139,26 +139,9 @@ pub(crate) fn bfd(intent: &Intent, interfaces: &Interfaces) -> Vec<SessionConfig
                 passive: false,
             };
             let key = SessionKey { remote, interface: interface.to_owned() };
-            let source = interfaces.get(interface).map(|link| sources(link, remote)).unwrap_or_default();
-            Some(SessionConfig { key, source: Source::OneOf(source), config })
+            Some(SessionConfig { key, local: None, config })
         })
         .collect()
-}
-
-/// The addresses of an interface that a neighbour knows us by: those in its network or, where none is and a route says all
-/// the same that it is on link (as in clouds), all of its family. A neighbour with a link-local address knows us by ours.
-fn sources(link: &LinkView, neighbour: IpAddr) -> BTreeSet<IpAddr> {
-    let alike = |own: &&IpAddr| {
-        own.is_ipv6() == neighbour.is_ipv6() && is_link_local(**own) == is_link_local(neighbour)
-    };
-    let own = || link.addresses.iter().filter(alike).copied();
-    let networks: Vec<&IpNet> = link.on_link.iter().filter(|prefix| prefix.contains(&neighbour)).collect();
-    let in_network: BTreeSet<IpAddr> =
-        own().filter(|own| networks.iter().any(|prefix| prefix.contains(own))).collect();
-    match in_network.is_empty() && !networks.is_empty() {
-        true => own().collect(),
-        false => in_network,
-    }
 }
 
 /// A BGP Identifier from the interfaces on which the peers are: their lowest IPv4 address or, where there is none, 32
@@ -194,33 +177,6 @@ fn mixed(addr: Ipv6Addr) -> Ipv4Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bfd_leaves_from_an_address_that_the_neighbour_knows() {
-        let link = |addresses: &[&str], on_link: &[&str]| LinkView {
-            name: "vlan-100".into(),
-            index: 2,
-            up: true,
-            carrier: true,
-            mtu: 1500,
-            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            on_link: on_link.iter().map(|prefix| prefix.parse().unwrap()).collect(),
-        };
-        let of = |link: &LinkView, neighbour: &str| -> Vec<String> {
-            sources(link, neighbour.parse().unwrap()).iter().map(ToString::to_string).collect()
-        };
-        let two = link(
-            &["192.0.2.1", "198.51.100.1", "fe80::1", "2001:db8::1"],
-            &["192.0.2.0/24", "198.51.100.0/24", "fe80::/64", "2001:db8::/64"],
-        );
-        assert_eq!(of(&two, "198.51.100.9"), ["198.51.100.1"]);
-        assert_eq!(of(&two, "203.0.113.9"), [""; 0], "it waits");
-        assert_eq!(of(&two, "fe80::9"), ["fe80::1"]);
-        assert_eq!(of(&two, "2001:db8::9"), ["2001:db8::1"]);
-        let cloud = link(&["192.0.2.5", "fe80::1"], &["192.0.2.1/32", "2001:db8::1/128"]);
-        assert_eq!(of(&cloud, "192.0.2.1"), ["192.0.2.5"]);
-        assert_eq!(of(&cloud, "2001:db8::1"), [""; 0], "a link-local address is not what it knows");
-    }
 
     #[test]
     fn neighbours_on_an_ipv6_only_link_get_different_identifiers() {

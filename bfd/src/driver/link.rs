@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::PORT;
-use crate::endpoint::{SessionConfig, SessionKey, Source};
+use crate::endpoint::SessionConfig;
 use crate::packet::Packet;
 
 /// A session's transmit socket, or why there is none yet.
@@ -20,6 +20,8 @@ pub(super) struct Link {
 
 struct Open {
     socket: Socket,
+    /// What the session asked for when it was opened.
+    config_local: Option<IpAddr>,
     /// Index of the interface at the time.
     index: u32,
     /// The address it sends from.
@@ -66,39 +68,15 @@ impl Link {
             self.waiting = Some(format!("interface {} does not exist", config.key.interface));
             return;
         };
-        let allows = |local: &IpAddr| match &config.source {
-            Source::Kernel => true,
-            Source::OneOf(addresses) => addresses.contains(local),
-        };
-        let fits = |open: &Open| open.index == index && allows(&open.local) && !open.broken;
+        let fits = |open: &Open| open.index == index && open.config_local == config.local && !open.broken;
         if self.open.as_ref().is_some_and(fits) {
             return;
         }
         self.open = None;
-        let fallback = match &config.source {
-            Source::Kernel => None,
-            Source::OneOf(addresses) => match addresses.first() {
-                Some(first) => Some(*first),
-                None => {
-                    let SessionKey { remote, interface } = &config.key;
-                    self.waiting =
-                        Some(format!("interface {interface} has no address in the network of {remote}"));
-                    return;
-                }
-            },
-        };
         let own = Some(self.port).filter(|&port| port != 0);
         self.waiting = Some("no free source port".to_owned());
         for port in own.into_iter().chain(ports) {
-            let opened = Open::new(config, None, index, port).and_then(|open| match fallback {
-                Some(first) if !allows(&open.local) => {
-                    // Its port is free again.
-                    drop(open);
-                    Open::new(config, Some(first), index, port)
-                }
-                _ => Ok(open),
-            });
-            match opened {
+            match Open::new(config, index, port) {
                 Ok(open) => {
                     *self = Self { port, open: Some(open), waiting: None, unsent: self.unsent };
                     return;
@@ -150,7 +128,7 @@ enum OpenError {
 }
 
 impl Open {
-    fn new(config: &SessionConfig, local: Option<IpAddr>, index: u32, port: u16) -> Result<Self, OpenError> {
+    fn new(config: &SessionConfig, index: u32, port: u16) -> Result<Self, OpenError> {
         let remote = config.key.remote;
         let (domain, any) = match remote {
             IpAddr::V4(_) => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -169,7 +147,7 @@ impl Open {
         // Nobody reads from this socket.
         socket.set_recv_buffer_size(0)?;
         socket.bind_device(Some(config.key.interface.as_bytes()))?;
-        let from = local.unwrap_or(any);
+        let from = config.local.unwrap_or(any);
         socket.bind(&address(from, port, index).into()).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => OpenError::PortTaken,
             _ => OpenError::Local(from, error),
@@ -178,7 +156,7 @@ impl Open {
             .connect(&address(remote, PORT, index).into())
             .map_err(|error| OpenError::Remote(remote, error))?;
         let local = socket.local_addr()?.as_socket().map_or(from, |address| address.ip());
-        Ok(Self { socket, index, local, broken: false })
+        Ok(Self { socket, config_local: config.local, index, local, broken: false })
     }
 }
 

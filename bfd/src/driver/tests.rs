@@ -1,6 +1,5 @@
 //! Two drivers in network namespaces of their own, joined by a veth pair. Needs root.
 
-use crate::endpoint::Source;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
@@ -86,7 +85,7 @@ fn join(left: &Netns, right: &Netns) {
 fn session(remote: &str) -> SessionConfig {
     SessionConfig {
         key: SessionKey { remote: remote.parse().unwrap(), interface: "wire".to_owned() },
-        source: Source::Kernel,
+        local: None,
         config: Config {
             desired_min_tx: Duration::from_millis(50),
             required_min_rx: Duration::from_millis(50),
@@ -183,10 +182,7 @@ fn interface_may_come_late_and_go_and_return() {
 fn address_may_come_late_and_go_and_return() {
     let [left, right] = lab();
     left.namespace.ip("addr del 192.0.2.1/24 dev wire");
-    let own = SessionConfig {
-        source: Source::OneOf(["192.0.2.1".parse().unwrap()].into()),
-        ..session("192.0.2.2")
-    };
+    let own = SessionConfig { local: "192.0.2.1".parse().ok(), ..session("192.0.2.2") };
     left.handle.configure(vec![own]);
     right.handle.configure(vec![session("192.0.2.1")]);
     for _ in 0..2 {

@@ -177,7 +177,7 @@ impl<F: FnMut(Event)> Worker<F> {
             let receiver = self.receivers.get(&(view.interface.clone(), family));
             let link =
                 Discriminator::new(view.session.local_discriminator).and_then(|id| self.links.get(&id));
-            view.local = link.and_then(Link::local);
+            view.local = link.and_then(Link::local).or(view.local);
             view.unsent = link.map_or(0, Link::unsent);
             let waiting = receiver.and_then(Receiver::waiting).or(link.and_then(Link::waiting));
             view.waiting = waiting.map(str::to_owned);

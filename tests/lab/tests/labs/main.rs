@@ -1,7 +1,6 @@
 //! The labs: the product and the BGP library against real routers. One module per scenario, each with its picture.
 
 mod bench_adapter;
-mod bfd_address;
 mod bfd_restart;
 mod no_transit;
 mod on_link;
