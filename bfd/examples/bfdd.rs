@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let key = SessionKey { remote: remote.parse()?, interface: interface.to_owned() };
     let session = |timers: [&str; 3]| -> Result<SessionConfig, Box<dyn Error>> {
-        Ok(SessionConfig { key: key.clone(), local: None, config: config(timers, passive)? })
+        let local = driver::kernel_choice(&key);
+        Ok(SessionConfig { key: key.clone(), local, config: config(timers, passive)? })
     };
 
     let handle = driver::spawn(driver::Options::default(), print)?;

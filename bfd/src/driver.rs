@@ -15,11 +15,12 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::JoinHandle;
 
-use crate::endpoint::{Event, SessionConfig};
+use crate::endpoint::{Event, SessionConfig, SessionKey};
 use crate::view::SessionView;
 use worker::Worker;
 
@@ -46,6 +47,12 @@ impl Default for Options {
 pub fn try_realtime() -> io::Result<()> {
     let thread = std::thread::Builder::new().spawn(sys::set_realtime)?;
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread ended")))
+}
+
+/// The address from which the kernel would send to a session's remote system over its interface, if left to it: it knows
+/// which of several addresses are primary, preferred or deprecated. It can be another interface's. Sends nothing.
+pub fn kernel_choice(key: &SessionKey) -> Option<IpAddr> {
+    link::kernel_choice(key)
 }
 
 /// Starts the thread, without sessions, in the network namespace of the calling thread.

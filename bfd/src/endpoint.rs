@@ -24,7 +24,7 @@ pub struct SessionKey {
 pub struct SessionConfig {
     /// Which session.
     pub key: SessionKey,
-    /// Our address; `None` leaves it to the kernel.
+    /// Our address. `None` while there is none: nothing is sent, and nothing accepted.
     pub local: Option<IpAddr>,
     /// The session's own configuration.
     pub config: Config,
@@ -35,8 +35,10 @@ pub struct SessionConfig {
 pub struct Datagram<'a> {
     /// Name of the interface it came in on.
     pub interface: &'a str,
-    /// Where it came from.
+    /// Its source address.
     pub remote: IpAddr,
+    /// Its destination address, if known.
+    pub local: Option<IpAddr>,
     /// Its TTL or hop limit, if known.
     pub ttl: Option<u8>,
     /// The UDP payload.
@@ -61,6 +63,12 @@ pub enum Discard {
     /// The session it names is on another interface.
     #[error("wrong interface")]
     Interface,
+    /// It does not come from the remote address of the session it names (RFC 5881 section 6).
+    #[error("wrong source address")]
+    Source,
+    /// It was not sent to our address of the session it is for (RFC 5881 section 6).
+    #[error("wrong destination address")]
+    Destination,
 }
 
 /// A packet to send.
@@ -260,17 +268,23 @@ impl Endpoint {
             Ok(packet) => packet,
             Err(error) => return (by_key(), Err(error.into())),
         };
-        let Some(id) = packet.your_discriminator else {
-            let id = by_key();
-            return (id, id.map(|_| packet).ok_or(Discard::UnknownRemote));
+        let named = packet.your_discriminator;
+        let session = named.or_else(by_key).and_then(|id| Some((id, self.sessions.get(&id)?)));
+        let Some((id, entry)) = session else {
+            let unknown = named.map_or(Discard::UnknownRemote, |_| Discard::UnknownDiscriminator);
+            return (by_key(), Err(unknown));
         };
-        match self.sessions.get(&id) {
-            None => (by_key(), Err(Discard::UnknownDiscriminator)),
-            Some(entry) if entry.config.key.interface != datagram.interface => {
-                (Some(id), Err(Discard::Interface))
-            }
-            Some(_) => (Some(id), Ok(packet)),
-        }
+        let SessionConfig { key, local, .. } = &entry.config;
+        let accepted = if key.interface != datagram.interface {
+            Err(Discard::Interface)
+        } else if key.remote != datagram.remote {
+            Err(Discard::Source)
+        } else if local.is_none() || *local != datagram.local {
+            Err(Discard::Destination)
+        } else {
+            Ok(packet)
+        };
+        (Some(id), accepted)
     }
 
     /// Collects what a session has to say, and puts its next deadline into the table.

@@ -22,14 +22,14 @@
 //! };
 //! let key = SessionKey { remote: "192.0.2.2".parse()?, interface: "vlan-100".to_owned() };
 //! let mut endpoint = Endpoint::new(fastrand::Rng::with_seed(1));
-//! endpoint.configure(now, vec![SessionConfig { key, local: None, config }]);
+//! endpoint.configure(now, vec![SessionConfig { key, local: Some("192.0.2.1".parse()?), config }]);
 //!
 //! let first = endpoint.poll_transmit().ok_or("an active session calls first")?;
 //! assert_eq!(first.packet.state, State::Down);
 //! let payload = first.packet.encode();
 //! // Send it; hand in what comes back; then sleep until `endpoint.poll_timeout()`.
-//! let datagram =
-//!     Datagram { interface: "vlan-100", remote: "192.0.2.2".parse()?, ttl: Some(255), payload: &payload };
+//! let (remote, local) = ("192.0.2.2".parse()?, Some("192.0.2.1".parse()?));
+//! let datagram = Datagram { interface: "vlan-100", remote, local, ttl: Some(255), payload: &payload };
 //! assert!(endpoint.handle_datagram(now, datagram).is_ok());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

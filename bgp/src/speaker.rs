@@ -145,6 +145,9 @@ pub struct Event {
     pub kind: EventKind,
     /// In words.
     pub text: String,
+    /// With [`EventKind::Up`]: our address of the session.
+    #[serde(skip)]
+    pub local: Option<IpAddr>,
 }
 
 /// Kinds of [`Event`].
@@ -426,10 +429,13 @@ impl Speaker {
         let peer = no.and_then(|no| self.peers.get(&no));
         let (key, name) =
             peer.map_or((None, String::new()), |p| (Some(p.key.clone()), p.config.name.clone()));
+        let session = peer.filter(|_| kind == EventKind::Up).and_then(|peer| peer.established);
+        let addresses = session.and_then(|conn| self.conns.get(&conn)?.addresses);
+        let local = addresses.map(|(local, _)| local.ip());
         if self.events.len() == MAX_EVENTS {
             self.events.pop_front();
         }
-        self.events.push_back(Event { peer: key, name, kind, text: text.into() });
+        self.events.push_back(Event { peer: key, name, kind, text: text.into(), local });
     }
 
     fn clock_s(&self, now: Instant) -> u32 {

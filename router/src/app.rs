@@ -20,6 +20,7 @@ use l34_source::{Places, Snapshot};
 use tracing::{info, warn};
 
 use crate::bfd_link::{PathNews, PathWatch, alive_until};
+use crate::bfd_source::BfdSources;
 use crate::bgp_link::{News, Session};
 use crate::fib::{Fib, FibChange};
 use crate::history::History;
@@ -96,6 +97,7 @@ pub(crate) struct App {
     /// What the speaker was given last.
     config: Config,
     bfd_config: Vec<l34_bfd::SessionConfig>,
+    bfd_sources: BfdSources,
     /// Routes are complete: nothing is left over from an earlier router, or every peer has sent its own since.
     converged: bool,
     /// When the first plan was made.
@@ -143,6 +145,7 @@ impl App {
             originate: Arc::default(),
             config: Config::default(),
             bfd_config: Vec::new(),
+            bfd_sources: BfdSources::default(),
             converged: found.is_empty(),
             way_back,
             api: None,
@@ -237,6 +240,10 @@ impl App {
                 self.set_lost(&SessionKey { remote: peer.address, interface }, false);
             }
         }
+        if !news.locals.is_empty() {
+            news.locals.into_iter().for_each(|(peer, local)| self.bfd_sources.session(peer, local));
+            self.configure_bfd();
+        }
         if news.converged {
             self.converged = true;
             self.way_back.converged();
@@ -284,10 +291,10 @@ impl App {
             Some(derived)
         });
         self.planned_at.get_or_insert_with(Instant::now);
-        self.configure_bfd(&intent);
         // New services first, so that a VIP can be announced; those of VIPs that go stay until they are withdrawn.
         self.parts.plane.apply(&intent, &self.announced, Instant::now());
         self.retired.intent = self.intent.replace(intent);
+        self.configure_bfd();
         let config = self.reconfigure();
         self.history.keep_only(|key| self.config.peers.contains_key(key));
         self.reground();
@@ -324,9 +331,14 @@ impl App {
         })
     }
 
-    fn configure_bfd(&mut self, intent: &Intent) {
-        let wanted = translate::bfd(intent);
+    fn configure_bfd(&mut self) {
+        let Some(intent) = &self.intent else { return };
+        let wanted = translate::bfd(intent, |path| {
+            let link = self.interfaces.get(&path.interface);
+            self.bfd_sources.choose(path, link, || l34_bfd::driver::kernel_choice(path))
+        });
         let keys: BTreeSet<&SessionKey> = wanted.iter().map(|session| &session.key).collect();
+        self.bfd_sources.keep_only(|path| keys.contains(path));
         self.bfd_up.retain(|key| keys.contains(key));
         self.outlived.retain(|key| keys.contains(key));
         // A next hop that nobody watches any more is not known to be lost.

@@ -2,6 +2,7 @@
 //! is kept as such; of the rest, which `explain` shows, the latest.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use l34_bgp::config::PeerKey;
@@ -24,6 +25,8 @@ pub(crate) struct SpeakerWatch {
 pub(crate) struct News {
     /// What became of sessions, last.
     pub(crate) sessions: BTreeMap<PeerKey, Session>,
+    /// Our address of those that came up, nothing for those that are over.
+    pub(crate) locals: BTreeMap<PeerKey, Option<IpAddr>>,
     /// Routes are complete: every peer has sent its own since the start.
     pub(crate) converged: bool,
     /// The last events, oldest first.
@@ -47,9 +50,15 @@ impl SpeakerWatch {
         log(&event);
         let mut outbox = self.lock();
         match (event.kind, &event.peer) {
-            (EventKind::Up, Some(peer)) => outbox.session(peer, Session::Up),
+            (EventKind::Up, Some(peer)) => {
+                outbox.locals.insert(peer.clone(), event.local);
+                outbox.session(peer, Session::Up);
+            }
             (EventKind::EndOfRib, Some(peer)) => outbox.session(peer, Session::Complete),
-            (EventKind::Down, Some(peer)) => outbox.session(peer, Session::Down),
+            (EventKind::Down, Some(peer)) => {
+                outbox.locals.insert(peer.clone(), None);
+                outbox.session(peer, Session::Down);
+            }
             (EventKind::Converged, _) => outbox.converged = true,
             _ => {}
         }
@@ -107,6 +116,7 @@ mod tests {
             name: String::new(),
             kind,
             text: port.to_string(),
+            local: None,
         }
     }
 

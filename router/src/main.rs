@@ -3,6 +3,7 @@
 mod admin;
 mod app;
 mod bfd_link;
+mod bfd_source;
 mod bgp_link;
 mod check;
 mod cli;

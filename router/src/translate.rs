@@ -127,8 +127,11 @@ pub(crate) fn announced(intent: &Intent) -> BTreeSet<IpAddr> {
     wanted.map(|(vip, _)| *vip).collect()
 }
 
-/// The whole wanted set of BFD sessions.
-pub(crate) fn bfd(intent: &Intent) -> Vec<SessionConfig> {
+/// The whole wanted set of BFD sessions; `local` gives our address of each.
+pub(crate) fn bfd(
+    intent: &Intent,
+    mut local: impl FnMut(&SessionKey) -> Option<IpAddr>,
+) -> Vec<SessionConfig> {
     let sessions = intent.bfd_sessions().into_iter();
     sessions
         .filter_map(|((interface, remote), bfd)| {
@@ -139,7 +142,7 @@ pub(crate) fn bfd(intent: &Intent) -> Vec<SessionConfig> {
                 passive: false,
             };
             let key = SessionKey { remote, interface: interface.to_owned() };
-            Some(SessionConfig { key, local: None, config })
+            Some(SessionConfig { local: local(&key), key, config })
         })
         .collect()
 }

@@ -1,12 +1,12 @@
 //! The socket from which one session sends (RFC 5881 section 4).
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::PORT;
-use crate::endpoint::SessionConfig;
+use super::{PORT, sys};
+use crate::endpoint::{SessionConfig, SessionKey};
 use crate::packet::Packet;
 
 /// A session's transmit socket, or why there is none yet.
@@ -20,8 +20,6 @@ pub(super) struct Link {
 
 struct Open {
     socket: Socket,
-    /// What the session asked for when it was opened.
-    config_local: Option<IpAddr>,
     /// Index of the interface at the time.
     index: u32,
     /// The address it sends from.
@@ -55,8 +53,10 @@ impl Link {
         self.unsent
     }
 
-    /// Opens the socket if it is not open on the interface that has the name now, of the given index, or does not
-    /// work. `ports` gives source ports to try where the link has none yet.
+    /// Opens the socket if it is not open on the interface that has the name now, of the given index, and on the
+    /// session's own address, or does not work. Without an address it stays closed: a socket that is bound to a device
+    /// alone takes another interface's address, and keeps it. `ports` gives source ports to try where the link has none
+    /// yet.
     pub(super) fn check(
         &mut self,
         config: &SessionConfig,
@@ -68,7 +68,12 @@ impl Link {
             self.waiting = Some(format!("interface {} does not exist", config.key.interface));
             return;
         };
-        let fits = |open: &Open| open.index == index && open.config_local == config.local && !open.broken;
+        let Some(local) = config.local else {
+            self.open = None;
+            self.waiting = Some(no_address(&config.key));
+            return;
+        };
+        let fits = |open: &Open| open.index == index && open.local == local && !open.broken;
         if self.open.as_ref().is_some_and(fits) {
             return;
         }
@@ -76,7 +81,7 @@ impl Link {
         let own = Some(self.port).filter(|&port| port != 0);
         self.waiting = Some("no free source port".to_owned());
         for port in own.into_iter().chain(ports) {
-            match Open::new(config, index, port) {
+            match Open::new(&config.key, local, index, port) {
                 Ok(open) => {
                     *self = Self { port, open: Some(open), waiting: None, unsent: self.unsent };
                     return;
@@ -90,16 +95,16 @@ impl Link {
         }
     }
 
-    /// Sends a packet, or counts it as unsent.
-    pub(super) fn send(&mut self, packet: &Packet) {
+    /// Sends a packet, or counts it as unsent; whether it went out.
+    pub(super) fn send(&mut self, packet: &Packet) -> bool {
         let Some(open) = &mut self.open else {
             self.unsent += 1;
-            return;
+            return false;
         };
         let bytes = packet.encode();
         let Err(error) = open.socket.send(&bytes) else {
             self.waiting = None;
-            return;
+            return true;
         };
         self.waiting = Some(match error.kind() {
             io::ErrorKind::ConnectionRefused => {
@@ -108,10 +113,9 @@ impl Link {
             _ => format!("cannot send: {error}"),
         });
         // An ICMP error about an earlier packet is reported once, in place of sending this one.
-        if open.socket.send(&bytes).is_err() {
-            open.broken = true;
-            self.unsent += 1;
-        }
+        open.broken = open.socket.send(&bytes).is_err();
+        self.unsent += u64::from(open.broken);
+        !open.broken
     }
 }
 
@@ -128,14 +132,9 @@ enum OpenError {
 }
 
 impl Open {
-    fn new(config: &SessionConfig, index: u32, port: u16) -> Result<Self, OpenError> {
-        let remote = config.key.remote;
-        let (domain, any) = match remote {
-            IpAddr::V4(_) => (Domain::IPV4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            IpAddr::V6(_) => (Domain::IPV6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+    fn new(key: &SessionKey, local: IpAddr, index: u32, port: u16) -> Result<Self, OpenError> {
+        let remote = key.remote;
+        let socket = on_device(key)?;
         if remote.is_ipv4() {
             socket.set_ttl_v4(TTL)?;
             socket.set_tos_v4(CS6)?;
@@ -146,18 +145,41 @@ impl Open {
         }
         // Nobody reads from this socket.
         socket.set_recv_buffer_size(0)?;
-        socket.bind_device(Some(config.key.interface.as_bytes()))?;
-        let from = config.local.unwrap_or(any);
-        socket.bind(&address(from, port, index).into()).map_err(|error| match error.kind() {
+        socket.bind(&address(local, port, index).into()).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => OpenError::PortTaken,
-            _ => OpenError::Local(from, error),
+            _ => OpenError::Local(local, error),
         })?;
         socket
             .connect(&address(remote, PORT, index).into())
             .map_err(|error| OpenError::Remote(remote, error))?;
-        let local = socket.local_addr()?.as_socket().map_or(from, |address| address.ip());
-        Ok(Self { socket, config_local: config.local, index, local, broken: false })
+        Ok(Self { socket, index, local, broken: false })
     }
+}
+
+/// See [`super::kernel_choice`].
+pub(super) fn kernel_choice(key: &SessionKey) -> Option<IpAddr> {
+    let socket = on_device(key).ok()?;
+    let index = sys::interface_index(&key.interface)?;
+    socket.connect(&address(key.remote, PORT, index).into()).ok()?;
+    Some(socket.local_addr().ok()?.as_socket()?.ip())
+}
+
+/// A socket for packets to the remote system over its interface.
+fn on_device(key: &SessionKey) -> io::Result<Socket> {
+    let domain = if key.remote.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(key.interface.as_bytes()))?;
+    Ok(socket)
+}
+
+fn no_address(key: &SessionKey) -> String {
+    let kind = match key.remote {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(remote) if remote.is_unicast_link_local() => "link-local IPv6",
+        IpAddr::V6(_) => "global IPv6",
+    };
+    format!("interface {} has no {kind} address to send from", key.interface)
 }
 
 /// A socket address; a link-local one gets the interface as its scope.

@@ -66,10 +66,14 @@ fn open(family: Family, interface: &str) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     match family {
-        Family::V4 => sys::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTTL, 1)?,
+        Family::V4 => {
+            sys::set_option(&socket, libc::IPPROTO_IP, libc::IP_RECVTTL, 1)?;
+            sys::set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        }
         Family::V6 => {
             socket.set_only_v6(true)?;
             socket.set_recv_hoplimit_v6(true)?;
+            sys::set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
         }
     }
     // Beyond the system's bound with CAP_NET_ADMIN, else as far as it goes; a small buffer is no reason to fail.

@@ -15,6 +15,8 @@ pub(super) struct Received {
     pub(super) len: usize,
     /// Its source.
     pub(super) remote: IpAddr,
+    /// Its destination, if the socket was asked to report it.
+    pub(super) local: Option<IpAddr>,
     /// Its TTL or hop limit, if the socket was told to say so.
     pub(super) ttl: Option<u8>,
 }
@@ -22,7 +24,7 @@ pub(super) struct Received {
 /// Receives one datagram; what does not fit into `payload` is cut off.
 pub(super) fn receive(socket: &Socket, payload: &mut [u8]) -> io::Result<Received> {
     // Words, not octets: control messages are aligned like their header.
-    let mut control = [0u64; 8];
+    let mut control = [0u64; 16];
     let mut buffer = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
     let receive = |address: *mut socket2::SockAddrStorage, address_len: *mut libc::socklen_t| {
         // SAFETY: all zeros is a valid msghdr.
@@ -39,33 +41,45 @@ pub(super) fn receive(socket: &Socket, payload: &mut [u8]) -> io::Result<Receive
         let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
         // SAFETY: as above; the kernel has set the length of what it wrote.
         unsafe { *address_len = header.msg_namelen };
-        Ok((len, hop_limit(&header)))
+        Ok((len, control_messages(&header)))
     };
     // SAFETY: on success the kernel has written an address and its length.
-    let ((len, ttl), address) = unsafe { SockAddr::try_init(receive) }?;
+    let ((len, (ttl, local)), address) = unsafe { SockAddr::try_init(receive) }?;
     let remote = address.as_socket().ok_or(io::ErrorKind::InvalidData)?.ip();
-    Ok(Received { len, remote, ttl })
+    Ok(Received { len, remote, local, ttl })
 }
 
-/// The TTL or hop limit among the control messages of a received header.
-fn hop_limit(header: &libc::msghdr) -> Option<u8> {
+/// The TTL or hop limit, and the destination, among the control messages of a received header.
+fn control_messages(header: &libc::msghdr) -> (Option<u8>, Option<IpAddr>) {
+    let (mut ttl, mut local) = (None, None);
     // SAFETY: the kernel has filled the control buffer that the header leads to, and set its length.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give null or a whole header within the buffer.
         let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
-        if matches!(
-            (level, kind),
-            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
-        ) {
-            // SAFETY: both messages carry an int.
-            let value = unsafe { libc::CMSG_DATA(message).cast::<c_int>().read_unaligned() };
-            return u8::try_from(value).ok();
+        // SAFETY: as above.
+        let data = unsafe { libc::CMSG_DATA(message) };
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
+                // SAFETY: both messages carry an int.
+                ttl = u8::try_from(unsafe { data.cast::<c_int>().read_unaligned() }).ok();
+            }
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: the message carries an in_pktinfo.
+                let info = unsafe { data.cast::<libc::in_pktinfo>().read_unaligned() };
+                local = Some(IpAddr::from(info.ipi_addr.s_addr.to_ne_bytes()));
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: the message carries an in6_pktinfo.
+                let info = unsafe { data.cast::<libc::in6_pktinfo>().read_unaligned() };
+                local = Some(IpAddr::from(info.ipi6_addr.s6_addr));
+            }
+            _ => {}
         }
         // SAFETY: `message` is a header of this buffer.
         message = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    None
+    (ttl, local)
 }
 
 /// Sets a socket option whose value is an int.

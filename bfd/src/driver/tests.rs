@@ -82,10 +82,13 @@ fn join(left: &Netns, right: &Netns) {
     }
 }
 
+/// A session from the address of [`lab`]'s other side.
 fn session(remote: &str) -> SessionConfig {
+    let (network, host) = remote.split_at(remote.len() - 1);
+    let own = if host == "1" { "2" } else { "1" };
     SessionConfig {
         key: SessionKey { remote: remote.parse().unwrap(), interface: "wire".to_owned() },
-        local: None,
+        local: format!("{network}{own}").parse().ok(),
         config: Config {
             desired_min_tx: Duration::from_millis(50),
             required_min_rx: Duration::from_millis(50),
@@ -182,8 +185,7 @@ fn interface_may_come_late_and_go_and_return() {
 fn address_may_come_late_and_go_and_return() {
     let [left, right] = lab();
     left.namespace.ip("addr del 192.0.2.1/24 dev wire");
-    let own = SessionConfig { local: "192.0.2.1".parse().ok(), ..session("192.0.2.2") };
-    left.handle.configure(vec![own]);
+    left.handle.configure(vec![session("192.0.2.2")]);
     right.handle.configure(vec![session("192.0.2.1")]);
     for _ in 0..2 {
         left.wait_for_view(|view| view.waiting.as_deref().is_some_and(|why| why.starts_with("cannot send")));
@@ -191,6 +193,60 @@ fn address_may_come_late_and_go_and_return() {
         left.wait_for("192.0.2.2", State::Up);
         left.namespace.ip("addr del 192.0.2.1/24 dev wire");
         left.wait_for("192.0.2.2", State::Down);
+    }
+}
+
+/// The interface has another interface's address to offer, which the kernel would take.
+#[test]
+fn a_session_without_an_address_sends_nothing_and_starts_over_from_the_one_it_gets() {
+    let [left, right] = lab();
+    left.namespace.ip("addr del 192.0.2.1/24 dev wire");
+    left.namespace.ip("link set lo up");
+    left.namespace.ip("addr add 203.0.113.1/32 dev lo");
+    let from = |local: &str| vec![SessionConfig { local: local.parse().ok(), ..session("192.0.2.2") }];
+    left.handle.configure(from(""));
+    let second = SessionConfig { local: "192.0.2.2".parse().ok(), ..session("192.0.2.7") };
+    right.handle.configure(vec![session("192.0.2.1"), second]);
+    for remote in ["192.0.2.1", "192.0.2.7"] {
+        let why = "interface wire has no IPv4 address to send from";
+        let view = left.wait_for_view(|view| view.waiting.as_deref() == Some(why));
+        assert_eq!(view.local, None);
+        left.namespace.ip(&format!("addr add {remote}/24 dev wire"));
+        left.handle.configure(from(remote));
+        right.wait_for(remote, State::Up);
+        left.wait_for("192.0.2.2", State::Up);
+        assert_eq!(left.handle.views()[0].local, remote.parse().ok());
+        left.namespace.ip(&format!("addr del {remote}/24 dev wire"));
+        left.handle.configure(from(""));
+        left.wait_for("192.0.2.2", State::Down);
+    }
+    assert_eq!(right.handle.discarded(), BTreeMap::new(), "nothing came from another address");
+}
+
+#[test]
+fn a_packet_that_names_a_session_but_comes_from_elsewhere_is_discarded() {
+    let [left, right] = lab();
+    for (remote, own, stranger) in
+        [("192.0.2.2", "192.0.2.1", "192.0.2.9/24"), ("2001:db8::2", "2001:db8::1", "2001:db8::9/64")]
+    {
+        left.handle.configure(vec![session(remote)]);
+        right.handle.configure(vec![session(own)]);
+        left.wait_for(remote, State::Up);
+        right.namespace.ip(&format!("addr add {stranger} dev wire nodad"));
+        let local = left.handle.views()[0].session.local_discriminator;
+        let [a, b, c, d] = local.to_be_bytes();
+        // Down, multiplier 3, from discriminator 1 to the session's own.
+        let head = [0x20, 0x40, 3, 24, 0, 0, 0, 1, a, b, c, d];
+        let packet: Vec<u8> = head.into_iter().chain([0, 15, 66, 64, 0, 15, 66, 64, 0, 0, 0, 0]).collect();
+        let (stranger, _) = stranger.split_once('/').unwrap();
+        right.namespace.enter(|| {
+            let socket = std::net::UdpSocket::bind((stranger, 0)).unwrap();
+            let hops = socket2::SockRef::from(&socket);
+            if remote.contains(':') { hops.set_unicast_hops_v6(255) } else { hops.set_ttl_v4(255) }.unwrap();
+            socket.send_to(&packet, (own, PORT)).unwrap();
+        });
+        let view = left.wait_for_view(|view| view.discarded.get("wrong source address") == Some(&1));
+        assert_eq!((view.session.state, view.session.downs), (State::Up, 0));
     }
 }
 

@@ -67,7 +67,7 @@ impl<F: FnMut(Event)> Worker<F> {
             if self.next_check.is_some_and(|at| at <= now) {
                 self.check_sockets(now);
             }
-            self.flush();
+            self.flush(now);
         }
     }
 
@@ -101,12 +101,13 @@ impl<F: FnMut(Event)> Worker<F> {
             };
             let payload = &payload[..received.len];
             let now = Instant::now();
-            let datagram = Datagram { interface, remote: received.remote, ttl: received.ttl, payload };
+            let sys::Received { remote, local, ttl, .. } = received;
+            let datagram = Datagram { interface, remote, local, ttl, payload };
             if let Err(discard) = self.endpoint.handle_datagram(now, datagram)
                 && self.warned.get(&discard).is_none_or(|&at| now - at >= WARN_INTERVAL)
             {
                 self.warned.insert(discard, now);
-                tracing::warn!(interface, remote = %received.remote, "BFD packet discarded: {discard}");
+                tracing::warn!(interface, %remote, "BFD packet discarded: {discard}");
             }
         }
     }
@@ -159,13 +160,16 @@ impl<F: FnMut(Event)> Worker<F> {
     }
 
     /// Reports and sends what the endpoint has to say.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Instant) {
         while let Some(event) = self.endpoint.poll_event() {
             (self.on_event)(event);
         }
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            if let Some(link) = self.links.get_mut(&transmit.session) {
-                link.send(&transmit.packet);
+            if let Some(link) = self.links.get_mut(&transmit.session)
+                && !link.send(&transmit.packet)
+            {
+                // An address that comes back at once must not cost the session.
+                self.next_check = self.next_check.min(Some(now + RETRY_INTERVAL));
             }
         }
     }
@@ -202,6 +206,8 @@ const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
 const PORT_TRIES: usize = 64;
 /// How often to look whether interfaces and addresses are there, and still the same.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon to look again after a packet could not be sent.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// So that a flood on one interface delays neither deadlines nor other interfaces for long.
 const RECEIVE_AT_A_TIME: usize = 1024;
 const WARN_INTERVAL: Duration = Duration::from_secs(60);

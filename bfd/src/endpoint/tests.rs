@@ -19,7 +19,7 @@ fn start() -> Instant {
 fn config(remote: u8, interface: &str) -> SessionConfig {
     SessionConfig {
         key: SessionKey { remote: [192, 0, 2, remote].into(), interface: interface.to_owned() },
-        local: None,
+        local: Some(LOCAL),
         config: Config {
             desired_min_tx: ms(300),
             required_min_rx: ms(300),
@@ -28,6 +28,8 @@ fn config(remote: u8, interface: &str) -> SessionConfig {
         },
     }
 }
+
+const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 200));
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -52,7 +54,7 @@ fn packet(state: State, your_discriminator: Option<Discriminator>) -> Packet {
 }
 
 fn datagram<'a>(remote: u8, interface: &'a str, payload: &'a [u8]) -> Datagram<'a> {
-    Datagram { interface, remote: [192, 0, 2, remote].into(), ttl: Some(255), payload }
+    Datagram { interface, remote: [192, 0, 2, remote].into(), local: Some(LOCAL), ttl: Some(255), payload }
 }
 
 fn endpoint(now: Instant, wanted: &[SessionConfig]) -> Endpoint {
@@ -75,8 +77,8 @@ fn endpoint_up(now: Instant, wanted: &[SessionConfig]) -> (Endpoint, Discriminat
     let key = wanted[0].key.clone();
     let id = endpoint.by_key[&key];
     let bytes = packet(State::Init, Some(id)).encode();
-    let datagram =
-        Datagram { interface: &key.interface, remote: key.remote, ttl: Some(255), payload: &bytes };
+    let (remote, local) = (key.remote, wanted[0].local);
+    let datagram = Datagram { interface: &key.interface, remote, local, ttl: Some(255), payload: &bytes };
     endpoint.handle_datagram(now, datagram).unwrap();
     assert_eq!(endpoint.sessions[&id].session.state(), State::Up);
     sent(&mut endpoint);
@@ -96,8 +98,8 @@ fn first_packet_is_matched_by_address_and_interface_and_later_ones_by_discrimina
     assert_eq!(sent(&mut endpoint)[0].session, ids[1]);
 
     let init = packet(State::Init, Some(ids[0])).encode();
-    endpoint.handle_datagram(now, datagram(77, "eth0", &init)).unwrap();
-    assert_eq!(sent(&mut endpoint)[0].session, ids[0], "the source address may change");
+    endpoint.handle_datagram(now, datagram(1, "eth0", &init)).unwrap();
+    assert_eq!(sent(&mut endpoint)[0].session, ids[0]);
     assert_eq!(events(&mut endpoint).last().map(|event| event.key.clone()), Some(config(1, "eth0").key));
 }
 
@@ -115,6 +117,16 @@ fn discarded_datagrams_change_nothing_and_are_counted_where_they_belong() {
         (datagram(1, "eth0", &down[..20]), Discard::Malformed(DecodeError::Truncated)),
         (datagram(1, "eth0", &stranger), Discard::UnknownDiscriminator),
         (datagram(1, "eth1", &down), Discard::Interface),
+        (datagram(2, "eth0", &down), Discard::Source),
+        (
+            Datagram { local: Some([192, 0, 2, 201].into()), ..datagram(1, "eth0", &down) },
+            Discard::Destination,
+        ),
+        (
+            Datagram { local: Some([192, 0, 2, 255].into()), ..datagram(1, "eth0", &nobody) },
+            Discard::Destination,
+        ),
+        (Datagram { local: None, ..datagram(1, "eth0", &down) }, Discard::Destination),
         (datagram(1, "eth1", &nobody), Discard::UnknownRemote),
         (datagram(9, "eth0", &nobody), Discard::UnknownRemote),
     ];
@@ -124,8 +136,27 @@ fn discarded_datagrams_change_nothing_and_are_counted_where_they_belong() {
     assert!(sent(&mut endpoint).is_empty() && events(&mut endpoint).is_empty());
     assert_eq!(endpoint.discarded(), &BTreeMap::from([(Discard::UnknownRemote, 2)]));
     let view = &endpoint.views(now)[0];
-    assert_eq!(view.discarded.values().sum::<u64>(), 5);
+    assert_eq!(view.discarded.values().sum::<u64>(), 9);
     assert_eq!(view.discarded["TTL or hop limit is not 255"], 2);
+}
+
+#[test]
+fn a_session_without_an_address_accepts_nothing_and_one_whose_address_changes_goes_on() {
+    let now = start();
+    let (mut endpoint, id) = endpoint_up(now, &[config(1, "eth0")]);
+    let up = packet(State::Up, Some(id)).encode();
+    let to = |local: Option<IpAddr>| Datagram { local, ..datagram(1, "eth0", &up) };
+    let other = Some([192, 0, 2, 201].into());
+    for (own, results) in [
+        (None, [Err(Discard::Destination), Err(Discard::Destination), Err(Discard::Destination)]),
+        (other, [Err(Discard::Destination), Ok(()), Err(Discard::Destination)]),
+    ] {
+        endpoint.configure(now, vec![SessionConfig { local: own, ..config(1, "eth0") }]);
+        let seen = [Some(LOCAL), other, None].map(|local| endpoint.handle_datagram(now, to(local)));
+        assert_eq!(seen, results, "own address {own:?}");
+    }
+    assert_eq!(endpoint.sessions[&id].session.state(), State::Up);
+    assert!(events(&mut endpoint).is_empty());
 }
 
 #[test]

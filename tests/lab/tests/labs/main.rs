@@ -2,6 +2,7 @@
 
 mod bench_adapter;
 mod bfd_restart;
+mod bfd_source;
 mod no_transit;
 mod on_link;
 mod probes;
