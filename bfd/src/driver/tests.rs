@@ -223,6 +223,32 @@ fn a_session_without_an_address_sends_nothing_and_starts_over_from_the_one_it_ge
     assert_eq!(right.handle.discarded(), BTreeMap::new(), "nothing came from another address");
 }
 
+/// Nobody says that it went and came: the socket is found broken by sending.
+#[test]
+fn an_address_that_is_away_for_a_moment_costs_no_session() {
+    let [left, right] = lab();
+    // A detection time of half a second, less than the pause between two regular looks at the sockets.
+    let slow = |remote: &str| {
+        let mut session = session(remote);
+        session.config.detect_mult = NonZeroU8::new(10).unwrap();
+        vec![session]
+    };
+    left.handle.configure(slow("192.0.2.2"));
+    right.handle.configure(slow("192.0.2.1"));
+    right.wait_for("192.0.2.1", State::Up);
+    left.wait_for_view(|view| view.session.detection_time_us == Some(500_000));
+    for _ in 0..5 {
+        let unsent = left.handle.views()[0].unsent;
+        left.namespace.ip("addr del 192.0.2.1/24 dev wire");
+        left.wait_for_view(|view| view.unsent > unsent);
+        left.namespace.ip("addr add 192.0.2.1/24 dev wire");
+        let sent = left.handle.views()[0].session.packets_out;
+        left.wait_for_view(|view| view.waiting.is_none() && view.session.packets_out > sent + 10);
+    }
+    let downs = |end: &End| end.handle.views()[0].session.downs;
+    assert_eq!((downs(&left), downs(&right)), (0, 0));
+}
+
 #[test]
 fn a_packet_that_names_a_session_but_comes_from_elsewhere_is_discarded() {
     let [left, right] = lab();
