@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use l34_bfd::{SessionConfig, SessionKey, Source, State};
+use l34_bfd::{SessionConfig, SessionKey, State};
 use l34_bgp::config::{Config, GracefulRestart, MaxPrefix, Md5Key, Originate, PeerConfig, PeerKey, Ttl};
 use l34_bgp::driver;
 use l34_bgp::net::Family;
@@ -153,11 +153,9 @@ fn bfd(file: &File) -> Vec<SessionConfig> {
             detect_mult: bfd.multiplier,
             passive: false,
         };
-        Some(SessionConfig {
-            key: SessionKey { remote: peer.address, interface },
-            source: Source::Kernel,
-            config,
-        })
+        let key = SessionKey { remote: peer.address, interface };
+        let local = l34_bfd::driver::kernel_choice(&key);
+        Some(SessionConfig { key, local, config })
     };
     file.peers.iter().filter_map(session).collect()
 }

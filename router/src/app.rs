@@ -224,6 +224,7 @@ impl App {
             self.history.note(event);
             self.tell_session(event);
         }
+        let outlived = self.outlived.len();
         for (peer, became) in news.sessions {
             let now = Instant::now();
             self.way_back.session(&peer, became, now);
@@ -233,7 +234,10 @@ impl App {
                 Session::Complete => drop(self.established.entry(peer.clone()).or_insert(now)),
                 Session::Down => {
                     self.established.remove(&peer);
-                    self.outlived.retain(|key| key.remote != peer.address);
+                    let over_path = |key: &SessionKey| {
+                        key.remote == peer.address && Some(&key.interface) == peer.interface.as_ref()
+                    };
+                    self.outlived.retain(|key| !over_path(key));
                 }
             }
             if let (Session::Up | Session::Complete, Some(interface)) = (became, peer.interface) {
@@ -249,7 +253,10 @@ impl App {
             self.way_back.converged();
             self.parts.kernel.converged();
         }
-        self.look_for_the_way_back()
+        // A strict peer whose session is over waits for BFD anew.
+        let strict_again = self.outlived.len() < outlived;
+        let way_back = self.way_back.look(self.parts.kernel.carried_out(), Instant::now());
+        if way_back || strict_again { self.reconfigure() } else { None }
     }
 
     /// The kernel has carried something out, or time has passed.

@@ -64,11 +64,15 @@ impl BfdSources {
 }
 
 /// The interface's own addresses in the narrowest on-link prefix that has the peer and any of them. Where none has, as
-/// with a /32 and an on-link route to the peer, all those of the peer's family and scope.
+/// with a /32 and an on-link route to the peer, all those of the peer's family and scope; none for a peer that is not on
+/// link.
 fn in_network_of(peer: IpAddr, link: &LinkView) -> Vec<IpAddr> {
     let fits = |own: &&IpAddr| own.is_ipv4() == peer.is_ipv4() && is_link_local(own) == is_link_local(&peer);
     let own: Vec<IpAddr> = link.addresses.iter().filter(fits).copied().collect();
     let mut networks: Vec<_> = link.on_link.iter().filter(|network| network.contains(&peer)).collect();
+    if networks.is_empty() {
+        return Vec::new();
+    }
     networks.sort_by_key(|network| Reverse(network.prefix_len()));
     let within = networks
         .into_iter()

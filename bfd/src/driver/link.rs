@@ -179,7 +179,7 @@ fn no_address(key: &SessionKey) -> String {
         IpAddr::V6(remote) if remote.is_unicast_link_local() => "link-local IPv6",
         IpAddr::V6(_) => "global IPv6",
     };
-    format!("interface {} has no {kind} address to send from", key.interface)
+    format!("interface {} has no {kind} address in the network of {}", key.interface, key.remote)
 }
 
 /// A socket address; a link-local one gets the interface as its scope.

@@ -208,7 +208,7 @@ fn a_session_without_an_address_sends_nothing_and_starts_over_from_the_one_it_ge
     let second = SessionConfig { local: "192.0.2.2".parse().ok(), ..session("192.0.2.7") };
     right.handle.configure(vec![session("192.0.2.1"), second]);
     for remote in ["192.0.2.1", "192.0.2.7"] {
-        let why = "interface wire has no IPv4 address to send from";
+        let why = "interface wire has no IPv4 address in the network of 192.0.2.2";
         let view = left.wait_for_view(|view| view.waiting.as_deref() == Some(why));
         assert_eq!(view.local, None);
         left.namespace.ip(&format!("addr add {remote}/24 dev wire"));

@@ -78,8 +78,8 @@ fn waits_for(router: &Router, remote: &str, why: &str) {
     });
 }
 
-const NO_IPV4: &str = "interface vlan-100 has no IPv4 address to send from";
-const NO_IPV6: &str = "interface vlan-100 has no global IPv6 address to send from";
+const NO_IPV4: &str = "interface vlan-100 has no IPv4 address in the network of 169.254.100.150";
+const NO_IPV6: &str = "interface vlan-100 has no global IPv6 address in the network of 100:100::150";
 
 #[test]
 fn bfd_that_starts_before_its_address_waits_for_it() {

@@ -1,6 +1,7 @@
 //! The labs: the product and the BGP library against real routers. One module per scenario, each with its picture.
 
 mod bench_adapter;
+mod bfd_address;
 mod bfd_restart;
 mod bfd_source;
 mod no_transit;
