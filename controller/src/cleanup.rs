@@ -12,10 +12,10 @@ use l34_crds::apps::DaemonSet;
 use l34_crds::core::{EndpointSlice, ServiceAccount};
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::rbac::RoleBinding;
-use l34_crds::{GatewayRouter, Resource, RouterState, names};
+use l34_crds::{AddressGrant, GatewayRouter, Resource, RouterState, names};
 use l34_plan::gateway::cleared;
 use l34_plan::gateway_class;
-use l34_source::cluster::in_words;
+use l34_source::cluster::{in_words, is_absent_kind};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{info, warn};
@@ -81,6 +81,7 @@ async fn everything(
     objects::<ServiceAccount>(client, namespaces, &ours, Target::ServiceAccount, failures, &mut left).await;
     objects::<EndpointSlice>(client, namespaces, &our_slices, Target::EndpointSlice, failures, &mut left)
         .await;
+    objects::<AddressGrant>(client, namespaces, "", Target::AddressGrant, failures, &mut left).await;
     objects::<RouterState>(client, namespaces, "", Target::RouterState, failures, &mut left).await;
 
     for gateway in list::<Gateway>(client, namespaces, "", failures).await {
@@ -157,6 +158,8 @@ where
                         None => break,
                     }
                 }
+                // Of a kind that the server does not have there is nothing.
+                Err(error) if is_absent_kind(&error) => break,
                 Err(error) => {
                     failures.insert(format!("{}: {}", K::plural(&()), in_words(&error)));
                     break;

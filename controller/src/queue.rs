@@ -202,6 +202,7 @@ fn digest(action: &Action) -> u64 {
     let mut hasher = DefaultHasher::new();
     match action {
         Action::Apply(fields) => fields.to_string().hash(&mut hasher),
+        Action::ApplyGrant(grant) => fields(grant.as_ref()).to_string().hash(&mut hasher),
         Action::ApplySlice(slice) => fields(slice.as_ref()).to_string().hash(&mut hasher),
         Action::Delete(uid) => uid.hash(&mut hasher),
         Action::Clear => {}

@@ -9,7 +9,7 @@ use l34_crds::names;
 use l34_plan::covers::covers;
 use l34_plan::daemonset;
 use l34_plan::endpoints::{Planner, Request};
-use l34_plan::gateway::{self, EventDraft, Infrastructure, StatusPlan};
+use l34_plan::gateway::{self, EventDraft, GrantSource, Infrastructure, Record, StatusPlan};
 use l34_plan::gateway_class;
 use l34_plan::rollup::rollup;
 use l34_plan::snapshot::NamespacedName;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::evidence::Evidence;
 use crate::platform::Platform;
-use crate::watches::{is_listed, knows_pods};
+use crate::watches::{is_listed, is_served, knows_pods};
 use crate::write::{Action, Key, Target, fields};
 
 /// What follows from a view.
@@ -58,7 +58,10 @@ impl Reconciler {
     ) -> Outcome {
         let mut outcome = Outcome::default();
         // Which Gateways are ours, and who of them holds a VIP, is known when all are known.
-        if ["gateways", "services", "endpointslices"].iter().any(|plural| !is_listed(view, plural)) {
+        if ["gateways", "services", "endpointslices", "addressgrants"]
+            .iter()
+            .any(|plural| !is_listed(view, plural))
+        {
             return outcome;
         }
         // Without the right to read classes the literal one still works, and those that we have served.
@@ -75,7 +78,6 @@ impl Reconciler {
             let Some(gateway) = view.objects.gateways.get(&at.namespace, &at.name) else { continue };
             outcome.namespaces.insert(at.namespace.clone());
             outcome.events.extend(gateway::refusals(granted));
-            self.gateway_pods(view, at, gateway, &mut outcome);
 
             let found = evidence.of(at);
             let mut infrastructure =
@@ -98,11 +100,14 @@ impl Reconciler {
             {
                 outcome.status(Target::GatewayStatus, &gateway.metadata, &applied);
             }
+            let grants = address_grants(view, at, &status, &mut outcome);
+            self.gateway_pods(view, at, gateway, grants, &mut outcome);
             granted_to.insert(at.clone(), status);
         }
         let stale = self.endpoint_slices(view, &granted_to, &mut outcome);
         if knows_classes {
             outcome.writes.extend(stale);
+            stale_grants(view, &granted_to, &mut outcome);
             foreign(view, &mut outcome);
         }
         if is_listed(view, "gatewayrouters") && is_listed(view, "routerstates") {
@@ -112,15 +117,31 @@ impl Reconciler {
     }
 
     /// The DaemonSet of a Gateway, with its account and its rights.
-    fn gateway_pods(&self, view: &View, at: &NamespacedName, gateway: &Gateway, outcome: &mut Outcome) {
+    fn gateway_pods(
+        &self,
+        view: &View,
+        at: &NamespacedName,
+        gateway: &Gateway,
+        grants: Grants,
+        outcome: &mut Outcome,
+    ) {
         if ["daemonsets", "serviceaccounts", "rolebindings"].iter().any(|p| !is_listed(view, p)) {
             return;
         }
-        // A Gateway that is not accepted says so in its status, and keeps what it has.
-        let Ok(wanted) = daemonset::objects(gateway, &self.config.template) else { return };
         let name = daemonset::name(&at.name);
         let made = &view.made;
         let present = made.daemon_sets.get(&at.namespace, &name);
+        let reads_grants = present.is_some_and(|set| daemonset::reads_grants(set));
+        let source = match grants {
+            // Routers that read annotations go on with them until what they are to read instead is there.
+            Grants::Unwritten if present.is_some() && !reads_grants => return,
+            // Routers that read AddressGrants never read annotations again: those can be forged.
+            Grants::Absent if !reads_grants => GrantSource::Annotations,
+            Grants::Absent | Grants::Unwritten | Grants::Written => GrantSource::Objects,
+        };
+        let record = Record { grants: source, allowed: self.config.limits.ranges(gateway) };
+        // A Gateway that is not accepted says so in its status, and keeps what it has.
+        let Ok(wanted) = daemonset::objects(gateway, &self.config.template, &record) else { return };
         // Somebody else's, or of an earlier Gateway of this name, which the garbage collector removes.
         if present.is_some_and(|set| !daemonset::is_ours(&set.metadata, gateway)) {
             return;
@@ -180,6 +201,48 @@ impl Reconciler {
             (Key::new(Target::EndpointSlice, &at.namespace, &at.name), Action::Delete(uid))
         };
         stale.into_iter().filter(|at| !unfinished.contains(&at.namespace)).map(removed).collect()
+    }
+}
+
+/// How the AddressGrants of a Gateway are.
+#[derive(Clone, Copy)]
+enum Grants {
+    /// The API server does not have the kind.
+    Absent,
+    /// Some are still to be written.
+    Unwritten,
+    /// All are there.
+    Written,
+}
+
+/// The AddressGrants of a Gateway's Services.
+fn address_grants(view: &View, at: &NamespacedName, status: &StatusPlan, outcome: &mut Outcome) -> Grants {
+    if !is_served(view, "addressgrants") {
+        return Grants::Absent;
+    }
+    let mut problems = Vec::new();
+    let differing = gateway::address_grants(&view.objects, at, &status.granted_to, &mut problems);
+    outcome.events.extend(problems.iter().map(EventDraft::from));
+    let grants = if differing.is_empty() { Grants::Written } else { Grants::Unwritten };
+    for grant in differing {
+        let key = Key::of(Target::AddressGrant, &grant.metadata);
+        outcome.writes.insert(key, Action::ApplyGrant(Arc::new(grant)));
+    }
+    grants
+}
+
+/// The AddressGrants that nothing needs any more.
+fn stale_grants(view: &View, statuses: &BTreeMap<NamespacedName, StatusPlan>, outcome: &mut Outcome) {
+    let granted: BTreeSet<(&str, &str)> = statuses
+        .iter()
+        .flat_map(|(at, status)| {
+            status.granted_to.keys().map(|service| (at.namespace.as_str(), service.as_str()))
+        })
+        .collect();
+    let is_granted = |namespace: &str, service: &str| granted.contains(&(namespace, service));
+    for (at, grant) in gateway::stale_address_grants(&view.objects, is_granted) {
+        let key = Key::new(Target::AddressGrant, &at.namespace, &at.name);
+        outcome.writes.insert(key, Action::Delete(grant.metadata.uid.clone()));
     }
 }
 
@@ -303,6 +366,7 @@ pub(crate) fn version_of<'a>(view: &'a View, key: &Key) -> Option<&'a str> {
         }
         Target::GatewayStatus => &objects.gateways.get(namespace, name)?.metadata,
         Target::GatewayRouterStatus => &objects.gateway_routers.get(namespace, name)?.metadata,
+        Target::AddressGrant => &objects.address_grants.get(namespace, name)?.metadata,
         Target::EndpointSlice => &objects.endpoint_slices.get(namespace, name)?.metadata,
         Target::DaemonSet => &made.daemon_sets.get(namespace, name)?.metadata,
         Target::ServiceAccount => &made.service_accounts.get(namespace, name)?.metadata,

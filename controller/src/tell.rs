@@ -71,7 +71,7 @@ fn reference(object: &ObjectRef, objects: &Objects) -> Option<ObjectReference> {
         Kind::Service => &objects.services.get(namespace, name)?.metadata,
         Kind::EndpointSlice => &objects.endpoint_slices.get(namespace, name)?.metadata,
         Kind::Pod => &objects.pods.get(namespace, name)?.metadata,
-        Kind::Secret => return None,
+        Kind::Secret | Kind::AddressGrant => return None,
     };
     Some(ObjectReference {
         api_version: Some(object.kind.api_versions().first()?.to_string()),

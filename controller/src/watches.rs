@@ -1,12 +1,12 @@
 //! What the controller watches.
 
-use l34_crds::GatewayRouter;
-use l34_crds::RouterState;
+use std::collections::BTreeSet;
+
 use l34_crds::apps::DaemonSet;
 use l34_crds::core::{EndpointSlice, Pod, Service, ServiceAccount};
 use l34_crds::gateway::{Gateway, GatewayClass};
-use l34_crds::names;
 use l34_crds::rbac::RoleBinding;
+use l34_crds::{AddressGrant, GatewayRouter, RouterState, names};
 use l34_source::cluster::{Scope, View, Watch};
 
 /// The watches to begin with: of everything, or of some namespaces.
@@ -30,6 +30,7 @@ pub(crate) fn of(namespaces: &[String]) -> Vec<Watch> {
                 names::MANAGED_BY,
                 names::CONTROLLER
             ))),
+            Watch::of::<AddressGrant>(scope.clone()).optional(),
             Watch::of::<RouterState>(scope.clone()),
             Watch::of::<DaemonSet>(scope.clone()),
             Watch::of::<ServiceAccount>(scope.clone().labels(ours.clone())),
@@ -51,8 +52,18 @@ pub(crate) fn name_of_pods(namespace: &str) -> String {
 
 /// Whether the objects of that kind, by its plural, are all known.
 pub(crate) fn is_listed(view: &View, plural: &str) -> bool {
-    let is_of_kind = |name: &&String| name.split(" in ").next() == Some(plural);
-    view.listed.iter().any(|name| is_of_kind(&name)) && !view.unlisted.iter().any(|name| is_of_kind(&name))
+    let any_of = |names: &BTreeSet<String>| names.iter().any(|name| is_of_kind(name, plural));
+    any_of(&view.listed) && !any_of(&view.unlisted)
+}
+
+/// Whether the API server has that kind, by its plural, and shows its objects. Not known before they are listed.
+pub(crate) fn is_served(view: &View, plural: &str) -> bool {
+    !view.absent.iter().any(|name| is_of_kind(name, plural))
+}
+
+/// Whether it is the name of a watch of that kind.
+fn is_of_kind(name: &str, plural: &str) -> bool {
+    name.split(" in ").next() == Some(plural)
 }
 
 /// Whether the Pods of a namespace are all known.

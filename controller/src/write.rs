@@ -8,7 +8,7 @@ use l34_crds::apps::DaemonSet;
 use l34_crds::core::{EndpointSlice, ObjectMeta, ServiceAccount};
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::rbac::RoleBinding;
-use l34_crds::{GatewayRouter, RouterState, names};
+use l34_crds::{AddressGrant, GatewayRouter, RouterState, names};
 use serde_json::{Value, json};
 
 /// What is written: an object, or the status of one.
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 pub(crate) enum Target {
     GatewayClassStatus,
     GatewayClassFeatures,
+    AddressGrant,
     ServiceAccount,
     RoleBinding,
     DaemonSet,
@@ -30,6 +31,7 @@ impl Target {
     fn resource(self) -> ApiResource {
         match self {
             Self::GatewayClassStatus | Self::GatewayClassFeatures => ApiResource::erase::<GatewayClass>(&()),
+            Self::AddressGrant => ApiResource::erase::<AddressGrant>(&()),
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
             Self::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
@@ -100,6 +102,8 @@ pub(crate) enum Action {
     /// The same of an EndpointSlice. There can be thousands to write, planned again and again until they are written:
     /// only then they are made into JSON.
     ApplySlice(Arc<EndpointSlice>),
+    /// The same of an AddressGrant.
+    ApplyGrant(Arc<AddressGrant>),
     /// Deletion of the object with this UID, and of no other that has taken its name since.
     Delete(Option<String>),
     /// Removal of a status of which nobody else writes a part. An apply of nothing would leave a null in its place,
@@ -116,6 +120,7 @@ pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Writte
     match action {
         Action::Apply(fields) => apply(&api, key, fields).await,
         Action::ApplySlice(slice) => apply(&api, key, &fields(slice.as_ref())).await,
+        Action::ApplyGrant(grant) => apply(&api, key, &fields(grant.as_ref())).await,
         Action::Delete(uid) => {
             let preconditions = Preconditions { uid: uid.clone(), resource_version: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };

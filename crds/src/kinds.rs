@@ -15,6 +15,7 @@ pub enum Kind {
     EndpointSlice,
     Pod,
     Secret,
+    AddressGrant,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
             Self::Secret => "Secret",
+            Self::AddressGrant => "AddressGrant",
         }
     }
 
@@ -44,7 +46,7 @@ impl Kind {
             Self::Gateway | Self::GatewayClass => {
                 &["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"]
             }
-            Self::GatewayRouter => &["l34.gateway.api.poc/v1alpha1"],
+            Self::GatewayRouter | Self::AddressGrant => &["l34.gateway.api.poc/v1alpha1"],
             Self::Service | Self::Pod | Self::Secret => &["v1"],
             Self::EndpointSlice => &["discovery.k8s.io/v1"],
         }
@@ -56,7 +58,7 @@ impl Kind {
     }
 
     /// Every kind, in the order in which they are listed to people.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Gateway,
         Self::GatewayClass,
         Self::GatewayRouter,
@@ -64,6 +66,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::Pod,
         Self::Secret,
+        Self::AddressGrant,
     ];
 }
 

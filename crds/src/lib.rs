@@ -4,6 +4,7 @@
 //! that decides which version of a type is in use. The crate knows no client and no cluster.
 
 mod address;
+pub mod address_grant;
 pub mod conditions;
 pub mod duration;
 pub mod gateway_router;
@@ -12,6 +13,7 @@ pub mod names;
 pub mod pod;
 pub mod router_state;
 
+pub use address_grant::{AddressGrant, AddressGrantSpec};
 pub use duration::{DurationError, GoDuration};
 pub use gateway_router::{GatewayRouter, GatewayRouterSpec, GatewayRouterStatus};
 pub use kinds::Kind;
@@ -77,7 +79,7 @@ pub use kube::{CustomResourceExt, Resource, ResourceExt};
 
 /// The CustomResourceDefinitions of our own kinds, as they lie in `yaml/`.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![GatewayRouter::crd(), RouterState::crd()];
+    let mut crds = vec![AddressGrant::crd(), GatewayRouter::crd(), RouterState::crd()];
     let schemas = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions).filter_map(|v| v.schema.as_mut());
     schemas.filter_map(|s| s.open_api_v3_schema.as_mut()).for_each(refuse_null);
     crds

@@ -77,7 +77,8 @@ pub const CLIENT_ADDRESS: &str = "l34.gateway.api.poc/client-address";
 /// The one value of [`CLIENT_ADDRESS`].
 pub const CLIENT_ADDRESS_KEEP: &str = "keep";
 
-/// On our EndpointSlices: the VIPs that the controller granted to their Service, separated by commas.
+/// On our EndpointSlices: the VIPs that the controller granted to their Service, separated by commas. For routers that
+/// know no AddressGrant yet; the others do not read it, because it can be forged.
 pub const GRANTED_ADDRESSES: &str = "l34.gateway.api.poc/granted-addresses";
 
 // Names inside the gateway pod.

@@ -7,6 +7,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use l34_crds::Kind;
+use l34_plan::gateway::Record;
 use l34_plan::router::{Dataplane, Me, View, plan};
 use l34_plan::snapshot::{Object, Objects};
 use serde_json::{Value, json};
@@ -14,8 +15,9 @@ use serde_json::{Value, json};
 fn main() -> Result<(), Box<dyn Error>> {
     for (services, endpoints) in [(10_000, 0), (10_000, 10)] {
         let objects = world(services, endpoints)?;
-        for view in [View::Own, View::Recorded] {
-            measure(&objects, view, &format!("{services} Services, {endpoints} endpoints each, {view:?}"))?;
+        for view in [View::Own, View::Recorded(Record::default())] {
+            let what = format!("{services} Services, {endpoints} endpoints each, {view:?}");
+            measure(&objects, view, &what)?;
         }
     }
     Ok(())

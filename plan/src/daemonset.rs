@@ -1,6 +1,6 @@
 //! The gateway pods of a Gateway: a DaemonSet made of a template, and who its pods are.
 //!
-//! It follows from the Gateway's name, class and `spec.infrastructure` and from the template alone. No
+//! It follows from the Gateway's name, class and `spec.infrastructure` and from the configuration alone. No
 //! VIP, Service, GatewayRouter or Secret is in it, so that none of them ever restarts a pod.
 
 mod template;
@@ -13,7 +13,7 @@ use l34_crds::gateway::Gateway;
 use l34_crds::names;
 use l34_crds::rbac::{RoleBinding, RoleRef, Subject};
 
-use crate::gateway::acceptance;
+use crate::gateway::{GRANTS_OBJECTS, Record, acceptance};
 use crate::problem::Problem;
 
 pub use template::{BUILT_IN, Template};
@@ -45,11 +45,21 @@ pub fn is_ours(object: &ObjectMeta, gateway: &Gateway) -> bool {
             .any(|owner| owner.controller == Some(true) && Some(&owner.uid) == gateway.metadata.uid.as_ref())
 }
 
-/// Makes the objects of a Gateway from the template.
+/// Whether the routers of a DaemonSet go by AddressGrants.
+pub fn reads_grants(set: &DaemonSet) -> bool {
+    let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let mut routers =
+        pod.iter().flat_map(|pod| &pod.containers).filter(|c| c.name == names::ROUTER_CONTAINER);
+    routers.any(|router| {
+        router.args.iter().flatten().collect::<Vec<_>>().windows(2).any(|pair| pair == GRANTS_OBJECTS)
+    })
+}
+
+/// Makes the objects of a Gateway from the template. Its routers go by `record`.
 ///
 /// # Errors
 /// When the Gateway is not accepted, with its field. What was made for it before stays as it is.
-pub fn objects(gateway: &Gateway, template: &Template) -> Result<PodSet, Problem> {
+pub fn objects(gateway: &Gateway, template: &Template, record: &Record) -> Result<PodSet, Problem> {
     acceptance(gateway)
         .map_err(|why| Problem::error(crate::gateway::reference(gateway), why.field, why.words))?;
     let namespace = gateway.metadata.namespace.clone().unwrap_or_default();
@@ -77,10 +87,10 @@ pub fn objects(gateway: &Gateway, template: &Template) -> Result<PodSet, Problem
             api_group: None,
         }]),
     };
-    Ok(PodSet { daemon_set: daemon_set(gateway, template, metadata), service_account, role_binding })
+    Ok(PodSet { daemon_set: daemon_set(gateway, template, record, metadata), service_account, role_binding })
 }
 
-fn daemon_set(gateway: &Gateway, template: &Template, own: ObjectMeta) -> DaemonSet {
+fn daemon_set(gateway: &Gateway, template: &Template, record: &Record, own: ObjectMeta) -> DaemonSet {
     let mut set = template.daemon_set().clone();
     let infrastructure = gateway.spec.infrastructure.as_ref();
     let annotations = infrastructure.and_then(|i| i.annotations.clone()).unwrap_or_default();
@@ -100,13 +110,13 @@ fn daemon_set(gateway: &Gateway, template: &Template, own: ObjectMeta) -> Daemon
     let pod = pod.get_or_insert_default();
     pod.service_account_name = own.name;
     for container in pod.containers.iter_mut().filter(|c| c.name == names::ROUTER_CONTAINER) {
-        container.args.get_or_insert_default().extend(arguments(gateway));
+        container.args.get_or_insert_default().extend(arguments(gateway, record));
     }
     set
 }
 
-/// What tells a router whose it is.
-fn arguments(gateway: &Gateway) -> Vec<String> {
+/// What tells a router whose it is, and where it finds what is granted.
+fn arguments(gateway: &Gateway, record: &Record) -> Vec<String> {
     let mut arguments = vec![
         "--namespace".to_owned(),
         gateway.metadata.namespace.clone().unwrap_or_default(),
@@ -118,6 +128,7 @@ fn arguments(gateway: &Gateway) -> Vec<String> {
         // It may not read GatewayClasses, and knows the literal alone.
         arguments.extend(["--gateway-class".to_owned(), class.clone()]);
     }
+    arguments.extend(record.arguments());
     arguments
 }
 

@@ -1,11 +1,14 @@
 //! Which Gateways are ours, what belongs to them, and which VIPs each of them holds.
 
 mod acceptance;
+mod address_grants;
 mod events;
 mod grants;
 mod infrastructure;
 mod limits;
 mod listeners;
+mod ranges;
+mod record;
 mod status;
 mod wanted;
 
@@ -22,13 +25,16 @@ use crate::meta::label;
 use crate::snapshot::{ObjectRef, Objects};
 
 pub use acceptance::{NotAccepted, acceptance};
+pub use address_grants::{address_grants, stale_address_grants};
 pub use events::{EventDraft, refusals};
-pub(crate) use grants::recorded;
 pub use grants::{Granted, decide};
 pub(crate) use infrastructure::pods;
 pub use infrastructure::{Cause, CauseKind, Infrastructure, causes};
 pub use limits::Limits;
 pub use listeners::ListenerPlan;
+pub use ranges::{RangeArgument, Ranges};
+pub(crate) use record::{GRANTS_OBJECTS, in_annotations, in_objects, in_status};
+pub use record::{GrantSource, Record};
 pub use status::{ADDRESSES_GRANTED, StatusPlan, cleared, is_served, status};
 pub(crate) use status::{drafted, has_all};
 pub use wanted::{Claims, Refused, RefusedReason, Wanted, wanted};

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use l34_crds::{Kind, names};
 
 use crate::endpoints::{self, ServiceSlices};
-use crate::gateway::{Member, Standing, standing};
+use crate::gateway::{Member, Record, Standing, standing};
 use crate::interfaces::Interfaces;
 use crate::meta::label;
 use crate::problem::Problem;
@@ -59,12 +59,12 @@ pub enum Dataplane {
 }
 
 /// Who decides which VIPs a Gateway holds and which endpoints its Services have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum View {
     /// This router, from all the objects: folder mode.
     Own,
     /// The controller; the router takes what it wrote.
-    Recorded,
+    Recorded(Record),
 }
 
 /// Plans everything that the router has to do, from all that is known.

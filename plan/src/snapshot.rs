@@ -9,12 +9,12 @@ use l34_crds::core::{EndpointSlice, ObjectMeta, Pod, Secret, Service, ServiceAcc
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::gateway_router::GatewayRouter;
 use l34_crds::rbac::RoleBinding;
-use l34_crds::{Kind, RouterState};
+use l34_crds::{AddressGrant, Kind, RouterState};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// All objects that the plans look at.
 ///
-/// Cloning copies seven pointers. A change while a clone is alive copies the table of that one kind
+/// Cloning copies eight pointers. A change while a clone is alive copies the table of that one kind
 /// (pointers, not objects); without a clone it is done in place.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
@@ -32,6 +32,8 @@ pub struct Objects {
     pub pods: Table<Pod>,
     /// Secrets.
     pub secrets: Table<Secret>,
+    /// What the controller granted, by the name of the Service. In a folder nobody reads them.
+    pub address_grants: Table<AddressGrant>,
 }
 
 impl Objects {
@@ -52,6 +54,9 @@ impl Objects {
             }
             Object::Pod(o) => self.pods.insert(namespace, name, o).map(Object::Pod),
             Object::Secret(o) => self.secrets.insert(namespace, name, o).map(Object::Secret),
+            Object::AddressGrant(o) => {
+                self.address_grants.insert(namespace, name, o).map(Object::AddressGrant)
+            }
         }
     }
 
@@ -67,6 +72,7 @@ impl Objects {
             .chain(of(&self.endpoint_slices, Object::EndpointSlice))
             .chain(of(&self.pods, Object::Pod))
             .chain(of(&self.secrets, Object::Secret))
+            .chain(of(&self.address_grants, Object::AddressGrant))
     }
 
     /// Takes the object away. Returns it if it was there.
@@ -80,6 +86,7 @@ impl Objects {
             Kind::EndpointSlice => self.endpoint_slices.remove(namespace, name).map(Object::EndpointSlice),
             Kind::Pod => self.pods.remove(namespace, name).map(Object::Pod),
             Kind::Secret => self.secrets.remove(namespace, name).map(Object::Secret),
+            Kind::AddressGrant => self.address_grants.remove(namespace, name).map(Object::AddressGrant),
         }
     }
 }
@@ -176,6 +183,7 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Pod(Arc<Pod>),
     Secret(Arc<Secret>),
+    AddressGrant(Arc<AddressGrant>),
 }
 
 impl Object {
@@ -192,6 +200,7 @@ impl Object {
             Kind::EndpointSlice => Self::EndpointSlice(Arc::new(EndpointSlice::deserialize(from)?)),
             Kind::Pod => Self::Pod(Arc::new(Pod::deserialize(from)?)),
             Kind::Secret => Self::Secret(Arc::new(Secret::deserialize(from)?)),
+            Kind::AddressGrant => Self::AddressGrant(Arc::new(AddressGrant::deserialize(from)?)),
         })
     }
 
@@ -205,6 +214,7 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Pod(_) => Kind::Pod,
             Self::Secret(_) => Kind::Secret,
+            Self::AddressGrant(_) => Kind::AddressGrant,
         }
     }
 
@@ -218,6 +228,7 @@ impl Object {
             Self::EndpointSlice(o) => &o.metadata,
             Self::Pod(o) => &o.metadata,
             Self::Secret(o) => &o.metadata,
+            Self::AddressGrant(o) => &o.metadata,
         }
     }
 

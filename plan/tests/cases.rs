@@ -10,6 +10,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use l34_crds::Kind;
+use l34_plan::gateway::{GrantSource, Ranges, Record};
 use l34_plan::interfaces::{Interface, Interfaces};
 use l34_plan::router::{Dataplane, Intent, Me, View, plan};
 use l34_plan::snapshot::{Object, Objects};
@@ -59,6 +60,12 @@ struct WhoPlans {
     /// The router takes what the controller recorded, as in a cluster.
     #[serde(default)]
     recorded: bool,
+    /// The controller of that router writes AddressGrants.
+    #[serde(default)]
+    grants: bool,
+    /// The ranges that it allows the Gateway; no limit when absent.
+    #[serde(default)]
+    allowed_ranges: Option<Vec<IpNet>>,
     /// Addresses of an interface of its own.
     #[serde(default)]
     local_addresses: BTreeSet<std::net::IpAddr>,
@@ -101,6 +108,10 @@ fn read(case: &Path) -> Result<(Objects, Me), Box<dyn Error>> {
     let mut documents = serde_saphyr::from_multiple::<Value>(&text)?.into_iter();
     let mut who: WhoPlans = serde_json::from_value(documents.next().ok_or("it is empty")?)?;
     let interfaces = who.interfaces();
+    let record = Record {
+        grants: if who.grants { GrantSource::Objects } else { GrantSource::Annotations },
+        allowed: who.allowed_ranges.take().map_or_else(Ranges::default, Ranges::only),
+    };
     let me = Me {
         namespace: who.namespace.unwrap_or_else(|| "default".to_owned()),
         gateway: who.gateway,
@@ -110,7 +121,7 @@ fn read(case: &Path) -> Result<(Objects, Me), Box<dyn Error>> {
             None | Some("nftables") => Dataplane::Nftables,
             Some(other) => return Err(format!("dataplane {other}").into()),
         },
-        view: if who.recorded { View::Recorded } else { View::Own },
+        view: if who.recorded { View::Recorded(record) } else { View::Own },
         interfaces,
         reached: who.reached.into_iter().map(|(prefix, name)| (prefix, name.into())).collect(),
         seen: who.seen.into_iter().map(Into::into).collect(),

@@ -283,7 +283,7 @@ impl App {
             gateway: self.identity.gateway.clone(),
             node_name: self.identity.node_name.clone(),
             dataplane: self.identity.dataplane,
-            view: self.identity.view,
+            view: self.identity.view.clone(),
             interfaces: translate::planned(&self.interfaces),
             reached: self.reached.clone(),
             seen: self.seen.clone(),

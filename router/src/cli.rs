@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use l34_plan::gateway::{GrantSource, RangeArgument, Ranges, Record};
 
 /// The gateway router: BGP, BFD, kernel routes and VIPs in one process.
 #[derive(Debug, Parser)]
@@ -35,7 +36,7 @@ pub(crate) enum Command {
 pub(crate) struct Run {
     /// Folder with the manifests (*.yaml, *.yml, *.json); it is watched. Without it, the objects come from the API server
     /// of the cluster.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "gateway_class"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "gateway_class", "grants", "allowed_range"])]
     pub(crate) manifests: Option<PathBuf>,
     /// How to reach the API server; the service account of the pod by default.
     #[arg(long, value_name = "FILE")]
@@ -46,6 +47,12 @@ pub(crate) struct Run {
     /// Where the objects of the API server are kept for the next process of this pod, with the keys among them.
     #[arg(long, value_name = "DIR", default_value = "/run/l34-router")]
     pub(crate) state_dir: PathBuf,
+    /// Where the controller says which VIPs are granted, beside the Gateway's status.
+    #[arg(long, value_enum, default_value_t = Grants::Annotations)]
+    pub(crate) grants: Grants,
+    /// Announce VIPs of this range alone, whatever is granted; may be given again. `none` is no range.
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) allowed_range: Vec<RangeArgument>,
     /// Name of the Gateway.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) gateway: String,
@@ -84,12 +91,31 @@ pub(crate) struct Run {
     pub(crate) log_format: LogFormat,
 }
 
+impl Run {
+    /// What is announced where the controller decides.
+    pub(crate) fn record(&self) -> Record {
+        let grants = match self.grants {
+            Grants::Annotations => GrantSource::Annotations,
+            Grants::Objects => GrantSource::Objects,
+        };
+        Record { grants, allowed: Ranges::of_arguments(&self.allowed_range) }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Sysctls {
     /// As with `run`: without it, a table is made first that drops what is for no VIP, so that nothing passes before the
     /// router runs.
     #[arg(long)]
     pub(crate) forward_other_traffic: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Grants {
+    /// In annotations of EndpointSlices, as controllers did that have no AddressGrants.
+    Annotations,
+    /// In AddressGrants.
+    Objects,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

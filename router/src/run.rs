@@ -105,7 +105,7 @@ async fn play(args: &cli::Run) -> Result<()> {
         },
         view: match origin {
             Origin::Folder(_) => View::Own,
-            Origin::Cluster(_) => View::Recorded,
+            Origin::Cluster(_) => View::Recorded(args.record()),
         },
     };
     info!(

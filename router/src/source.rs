@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use l34_crds::core::{EndpointSlice, ObjectMeta, Service};
 use l34_crds::gateway::{Gateway, GatewayClass, GatewayClassSpec};
-use l34_crds::{GatewayRouter, names};
+use l34_crds::{AddressGrant, GatewayRouter, names};
 use l34_plan::gateway::gateway_of;
 use l34_plan::snapshot::Objects;
 use l34_source::cluster::{self, Cluster, Scope, SecretReference, View, Watch};
@@ -90,13 +90,17 @@ impl Source {
         let in_namespace = || Scope::namespace(namespace);
         let of_gateway = format!("{}={gateway}", names::SERVICE_PROXY_NAME);
         let ours = format!("{of_gateway},{}={}", names::MANAGED_BY, names::CONTROLLER);
-        let watches = vec![
+        let mut watches = vec![
             Watch::of::<Gateway>(in_namespace().fields(format!("metadata.name={gateway}"))),
             // All of the namespace: one may name its Gateway in its spec.
             Watch::of::<GatewayRouter>(in_namespace()),
-            Watch::of::<Service>(in_namespace().labels(of_gateway)),
+            Watch::of::<Service>(in_namespace().labels(of_gateway.clone())),
             Watch::of::<EndpointSlice>(in_namespace().labels(ours)),
         ];
+        if args.grants == cli::Grants::Objects {
+            // Without them there are still the VIPs in the Gateway's status.
+            watches.push(Watch::of::<AddressGrant>(in_namespace().labels(of_gateway)).optional());
+        }
         let restored = restored(&path);
         let cluster = cluster::start(cluster::Options { config, restored, watches, secrets: Some(secrets) })?;
         keep(cluster.views(), path)?;

@@ -51,6 +51,8 @@ pub struct View {
     pub listed: Arc<BTreeSet<String>>,
     /// Watches that have not listed their objects once. An object that is absent from one of these may well exist.
     pub unlisted: Arc<BTreeSet<String>>,
+    /// Optional watches of a kind that the API server does not have, or that we may not read. They count as listed.
+    pub absent: Arc<BTreeSet<String>>,
     /// Watches that fail at present, with the reason in words.
     pub trouble: Arc<BTreeMap<String, String>>,
     /// When the change arrived that led to this view.

@@ -22,12 +22,13 @@ impl World {
     fn new() -> Self {
         let listed =
             ["gateways", "gatewayclasses", "gatewayrouters", "services", "endpointslices", "daemonsets"];
-        let more = ["serviceaccounts", "rolebindings", "routerstates", "pods in ns"];
+        let more = ["addressgrants", "serviceaccounts", "rolebindings", "routerstates", "pods in ns"];
         let view = View {
             objects: Objects::default(),
             made: Made::default(),
             listed: Arc::new(listed.into_iter().chain(more).map(str::to_owned).collect()),
             unlisted: Arc::default(),
+            absent: Arc::default(),
             trouble: Arc::default(),
             changed_at: Instant::now(),
         };
@@ -77,6 +78,12 @@ impl World {
             match (key.target, action) {
                 (Target::EndpointSlice, Action::ApplySlice(slice)) => {
                     self.view.objects.insert(Object::EndpointSlice(slice));
+                }
+                (Target::AddressGrant, Action::ApplyGrant(grant)) => {
+                    self.view.objects.insert(Object::AddressGrant(grant));
+                }
+                (Target::AddressGrant, Action::Delete(_)) => {
+                    _ = self.view.objects.address_grants.remove(&key.namespace, &key.name);
                 }
                 (Target::EndpointSlice, Action::Delete(_)) => _ = self.view.objects.remove(&object),
                 (Target::GatewayStatus, Action::Apply(fields)) => {
@@ -166,6 +173,7 @@ fn what_was_written_once_is_not_written_again() {
     assert_eq!(
         targets(&outcome),
         [
+            Target::AddressGrant,
             Target::ServiceAccount,
             Target::RoleBinding,
             Target::DaemonSet,
@@ -175,6 +183,27 @@ fn what_was_written_once_is_not_written_again() {
     );
     world.write(outcome);
     world.settle();
+}
+
+#[test]
+fn routers_go_by_address_grants_once_these_are_written_and_stay_with_them() {
+    let mut world = World::new();
+    let kind = "addressgrants".to_owned();
+    Arc::make_mut(&mut world.view.absent).insert(kind.clone());
+    world.settle();
+    let reads_grants =
+        |world: &World| world.view.made.daemon_sets.iter().all(|(.., set)| daemonset::reads_grants(set));
+    assert!(!reads_grants(&world), "the server does not have the kind");
+
+    Arc::make_mut(&mut world.view.absent).remove(&kind);
+    let outcome = world.plan();
+    assert_eq!(targets(&outcome), [Target::AddressGrant], "first what they are to read");
+    world.write(outcome);
+    world.settle();
+    assert!(reads_grants(&world));
+
+    Arc::make_mut(&mut world.view.absent).insert(kind);
+    assert_eq!(targets(&world.plan()), [], "annotations are never read again");
 }
 
 #[test]
@@ -203,7 +232,7 @@ fn another_class_is_as_good_as_a_deletion() {
     world.gateway("of-somebody-else");
     let outcome = world.plan();
     let deleted = outcome.writes.values().filter(|action| matches!(action, Action::Delete(_))).count();
-    assert_eq!(deleted, 4, "{:#?}", outcome.writes);
+    assert_eq!(deleted, 5, "{:#?}", outcome.writes);
     world.write(outcome);
     world.settle();
     assert!(world.view.objects.endpoint_slices.is_empty() && world.view.made.daemon_sets.is_empty());

@@ -22,12 +22,12 @@ fn gateway(infrastructure: Value) -> Gateway {
 }
 
 fn made(gateway: &Gateway) -> Value {
-    serde_json::to_value(objects(gateway, &built_in()).unwrap().daemon_set).unwrap()
+    serde_json::to_value(objects(gateway, &built_in(), &Record::default()).unwrap().daemon_set).unwrap()
 }
 
 #[test]
 fn the_pods_know_whose_they_are_and_the_selector_finds_them() {
-    let pod_set = objects(&gateway(json!({})), &built_in()).unwrap();
+    let pod_set = objects(&gateway(json!({})), &built_in(), &Record::default()).unwrap();
     let set = serde_json::to_value(&pod_set.daemon_set).unwrap();
     let selector = json!({"app.kubernetes.io/name": "l34-router", "l34.gateway.api.poc/gateway": "gw"});
     let wanted = json!({
@@ -71,7 +71,8 @@ fn infrastructure_is_passed_on_and_cannot_break_the_selector() {
         "labels": {"team": "net", "l34.gateway.api.poc/gateway": "other", "app.kubernetes.io/name": "x"},
         "annotations": {"k8s.v1.cni.cncf.io/networks": networks},
     }));
-    let PodSet { daemon_set, service_account, role_binding } = objects(&gateway, &built_in()).unwrap();
+    let PodSet { daemon_set, service_account, role_binding } =
+        objects(&gateway, &built_in(), &Record::default()).unwrap();
     let pod = daemon_set.spec.as_ref().unwrap().template.metadata.as_ref().unwrap();
     for meta in [&daemon_set.metadata, &service_account.metadata, &role_binding.metadata, pod] {
         let labels = meta.labels.as_ref().unwrap();
@@ -92,14 +93,17 @@ fn vips_and_status_never_restart_a_pod() {
     after.spec.listeners =
         serde_json::from_value(json!([{"name": "a", "port": 80, "protocol": "TCP"}])).unwrap();
     after.status = serde_json::from_value(json!({"addresses": [{"value": "20.0.0.1"}]})).unwrap();
-    assert_eq!(objects(&before, &built_in()), objects(&after, &built_in()));
+    assert_eq!(
+        objects(&before, &built_in(), &Record::default()),
+        objects(&after, &built_in(), &Record::default())
+    );
 }
 
 #[test]
 fn nothing_is_made_for_a_gateway_that_is_not_accepted() {
     let mut gateway = gateway(json!({}));
     gateway.metadata.name = Some("g".repeat(64));
-    let problem = objects(&gateway, &built_in()).unwrap_err();
+    let problem = objects(&gateway, &built_in(), &Record::default()).unwrap_err();
     assert_eq!(problem.field, "metadata.name");
     assert!(problem.words.starts_with("has 64 characters"), "{}", problem.words);
 }
@@ -107,7 +111,7 @@ fn nothing_is_made_for_a_gateway_that_is_not_accepted() {
 #[test]
 fn only_what_is_owned_by_this_very_gateway_is_ours() {
     let gateway = gateway(json!({}));
-    let ours = objects(&gateway, &built_in()).unwrap().daemon_set.metadata;
+    let ours = objects(&gateway, &built_in(), &Record::default()).unwrap().daemon_set.metadata;
     assert!(is_ours(&ours, &gateway));
 
     let mut of_an_earlier_gateway = gateway.clone();

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use l34_crds::core::{Endpoint, EndpointPort, EndpointSlice, ObjectMeta, OwnerReference, Service};
+use l34_crds::core::{Endpoint, EndpointPort, EndpointSlice, ObjectMeta, Service};
 use l34_crds::names;
 
-use crate::meta::label;
+use crate::meta::{label, owner_of_service};
 
 /// The address families, in the order in which they are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,14 +67,14 @@ impl Common<'_> {
                 namespace: self.service.metadata.namespace.clone(),
                 labels: Some(owned(&labels)),
                 annotations: Some(owned(&[(names::GRANTED_ADDRESSES, &self.granted_text())])),
-                owner_references: self.owner().map(|owner| vec![owner]),
+                owner_references: owner_of_service(self.service_name, self.service).map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
             ports: Some(content.ports).filter(|list| !list.is_empty()),
         }
     }
 
-    /// Written even when empty, so that it is ours and nobody else can grant addresses there.
+    /// Written even when empty, so that it is ours: an older router takes what somebody else writes there.
     fn granted_text(&self) -> String {
         let mut text = String::new();
         for address in self.granted {
@@ -82,18 +82,6 @@ impl Common<'_> {
             _ = write!(text, "{comma}{address}");
         }
         text
-    }
-
-    /// Without `blockOwnerDeletion`, which would take a right to the Service's finalizers.
-    fn owner(&self) -> Option<OwnerReference> {
-        Some(OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "Service".to_owned(),
-            name: self.service_name.to_owned(),
-            uid: self.service.metadata.uid.clone()?,
-            controller: Some(true),
-            block_owner_deletion: None,
-        })
     }
 }
 

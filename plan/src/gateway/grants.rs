@@ -9,8 +9,9 @@ use l34_crds::names;
 
 use super::Member;
 use super::limits::Limits;
-use super::wanted::{Claims, Refused, RefusedReason, SPEC_ADDRESSES, Wanted, field_of, list, wanted};
-use crate::meta::{age, annotation, label};
+use super::record::{in_objects, in_status, of_older_controller};
+use super::wanted::{Claims, Refused, RefusedReason, SPEC_ADDRESSES, Wanted, field_of, wanted};
+use crate::meta::{age, label};
 use crate::snapshot::{NamespacedName, ObjectRef, Objects};
 
 /// The VIPs that a Gateway holds.
@@ -27,7 +28,7 @@ pub struct Granted<'a> {
 /// Decides who holds each VIP: of the Gateways that ask for it, and may have it by `limits`, the one
 /// that holds it by record, then the older one, then the first by namespace and name.
 ///
-/// By record means in `Gateway.status.addresses`, or on one of our EndpointSlices of its Services.
+/// By record means in `Gateway.status.addresses`, or in an AddressGrant of one of its Services.
 pub fn decide<'a>(objects: &'a Objects, limits: &Limits) -> BTreeMap<NamespacedName, Granted<'a>> {
     let mut services = members_by_gateway(objects);
     let mut candidates: Vec<Candidate<'_>> = super::ours(objects)
@@ -44,8 +45,7 @@ pub fn decide<'a>(objects: &'a Objects, limits: &Limits) -> BTreeMap<NamespacedN
 
     let contended = contended(&candidates);
     if !contended.is_empty() {
-        let records: Vec<_> =
-            candidates.iter().map(|c| recorded(objects, c.namespace, c.name, c.gateway)).collect();
+        let records: Vec<_> = candidates.iter().map(|candidate| Held::of(objects, candidate)).collect();
         for address in contended {
             settle(&mut candidates, &records, address);
         }
@@ -65,23 +65,23 @@ fn members_by_gateway(objects: &Objects) -> BTreeMap<(&str, &str), Vec<Member<'_
     members
 }
 
-/// The addresses that stand on record for a Gateway: what the router of that Gateway announces.
-pub(crate) fn recorded(
-    objects: &Objects,
-    namespace: &str,
-    name: &str,
-    gateway: &Gateway,
-) -> BTreeSet<IpAddr> {
-    let in_status = gateway.status.iter().flat_map(|status| status.addresses.iter().flatten());
-    let mut addresses: BTreeSet<IpAddr> = in_status.filter_map(|a| a.value.parse().ok()).collect();
-    for (_, slice) in objects.endpoint_slices.in_namespace(namespace) {
-        let Some(granted) = annotation(&slice.metadata, names::GRANTED_ADDRESSES) else { continue };
-        let ours = label(&slice.metadata, names::MANAGED_BY) == Some(names::CONTROLLER);
-        if ours && label(&slice.metadata, names::SERVICE_PROXY_NAME) == Some(name) {
-            addresses.extend(list(granted).filter_map(|text| text.parse::<IpAddr>().ok()));
+/// What stands on record for a Gateway.
+struct Held {
+    /// In its status and in AddressGrants, which the controller alone writes.
+    surely: BTreeSet<IpAddr>,
+    /// In annotations, which anybody may have written: it decides where nobody holds an address surely.
+    perhaps: BTreeSet<IpAddr>,
+}
+
+impl Held {
+    fn of(objects: &Objects, candidate: &Candidate<'_>) -> Self {
+        let &Candidate { namespace, name, gateway, .. } = candidate;
+        let granted = in_objects(objects, namespace, name).map(|(_, address)| address);
+        Self {
+            surely: in_status(gateway).chain(granted).collect(),
+            perhaps: of_older_controller(objects, namespace, name, gateway).collect(),
         }
     }
-    addresses
 }
 
 struct Candidate<'a> {
@@ -95,7 +95,8 @@ impl Candidate<'_> {
     /// Takes away what the Gateway may not have, whoever asks for it.
     fn keep_within(&mut self, limits: &Limits) {
         let asked = self.granted.claims.keys().copied();
-        let outside: Vec<IpAddr> = asked.filter(|address| !limits.allow(self.gateway, *address)).collect();
+        let allowed = limits.ranges(self.gateway);
+        let outside: Vec<IpAddr> = asked.filter(|address| !allowed.contain(*address)).collect();
         if outside.is_empty() {
             return;
         }
@@ -149,10 +150,13 @@ fn contended(candidates: &[Candidate<'_>]) -> BTreeSet<IpAddr> {
 
 /// Leaves `address` with one of the candidates. They come in order of age, with what stands on record
 /// for each.
-fn settle(candidates: &mut [Candidate<'_>], records: &[BTreeSet<IpAddr>], address: IpAddr) {
+fn settle(candidates: &mut [Candidate<'_>], records: &[Held], address: IpAddr) {
     let asking: Vec<usize> =
         (0..candidates.len()).filter(|&i| candidates[i].granted.claims.contains_key(&address)).collect();
-    let holder = asking.iter().find(|&&i| records[i].contains(&address));
+    let holds = |held: fn(&Held) -> &BTreeSet<IpAddr>| {
+        asking.iter().find(move |&&i| held(&records[i]).contains(&address))
+    };
+    let holder = holds(|record| &record.surely).or_else(|| holds(|record| &record.perhaps));
     let Some(&winner) = holder.or(asking.first()) else { return };
 
     let words = format!("is held by Gateway {}/{}", candidates[winner].namespace, candidates[winner].name);

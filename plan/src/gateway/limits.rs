@@ -1,11 +1,11 @@
 //! Which addresses a Gateway may have at all. It is the operator's word, from the controller's own
 //! configuration: a tenant can write any address into a Service.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use l34_crds::gateway::Gateway;
 use serde::Deserialize;
+
+use super::ranges::{Ranges, range};
 
 /// The addresses that Gateways may have, by class and namespace: `allowedAddresses` of the controller's
 /// configuration. By default there is no limit.
@@ -24,19 +24,19 @@ struct Allowed {
 }
 
 impl Limits {
-    /// Whether the Gateway may have the address. Without any entry every one may have any.
-    pub(super) fn allow(&self, gateway: &Gateway, address: IpAddr) -> bool {
+    /// The ranges that the Gateway may have addresses of. Without any entry there is no limit.
+    pub fn ranges(&self, gateway: &Gateway) -> Ranges {
         let namespace = gateway.metadata.namespace.as_deref().unwrap_or_default();
         let applies = |names: &Option<Vec<String>>, name: &str| {
             names.as_ref().is_none_or(|names| names.iter().any(|n| n == name))
         };
-        self.0.is_empty()
-            || self
-                .0
-                .iter()
-                .filter(|entry| applies(&entry.classes, &gateway.spec.gateway_class_name))
-                .filter(|entry| applies(&entry.namespaces, namespace))
-                .any(|entry| entry.ranges.iter().any(|range| range.contains(&address)))
+        if self.0.is_empty() {
+            return Ranges::default();
+        }
+        let applying = self.0.iter().filter(|entry| {
+            applies(&entry.classes, &gateway.spec.gateway_class_name) && applies(&entry.namespaces, namespace)
+        });
+        Ranges::only(applying.flat_map(|entry| entry.ranges.iter().copied()))
     }
 }
 
@@ -80,19 +80,6 @@ impl Entry {
     }
 }
 
-/// A range, or one address.
-fn range(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.into());
-    }
-    let range: IpNet =
-        text.parse().map_err(|_| "is not a range such as 20.0.0.0/16 or 2000::/64".to_owned())?;
-    if range.trunc() != range {
-        return Err(format!("has bits beyond its length; is {} meant?", range.trunc()));
-    }
-    Ok(range)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +106,7 @@ mod tests {
         ]))
         .unwrap();
         let allowed = |namespace, class, address: &str| {
-            limits.allow(&gateway(namespace, class), address.parse().unwrap())
+            limits.ranges(&gateway(namespace, class)).contain(address.parse().unwrap())
         };
         assert!(allowed("other", "plain", "20.0.0.1"));
         assert!(!allowed("other", "plain", "20.0.1.1"));
@@ -127,13 +114,13 @@ mod tests {
         assert!(allowed("tenant", "plain", "2000::1"));
         assert!(!allowed("tenant", "plain", "20.0.9.9"));
         assert!(allowed("tenant", "gold", "20.0.9.9"));
-        assert!(Limits::default().allow(&gateway("any", "any"), "1.2.3.4".parse().unwrap()));
+        assert!(Limits::default().ranges(&gateway("any", "any")).contain("1.2.3.4".parse().unwrap()));
     }
 
     #[test]
     fn entries_that_do_not_apply_leave_nothing() {
         let limits = limits(json!([{"namespaces": ["tenant"], "ranges": ["0.0.0.0/0"]}])).unwrap();
-        assert!(!limits.allow(&gateway("other", "plain"), "20.0.0.1".parse().unwrap()));
+        assert!(!limits.ranges(&gateway("other", "plain")).contain("20.0.0.1".parse().unwrap()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the controller writes into a Gateway's status, and the VIPs for the annotation on our EndpointSlices.
+//! What the controller writes into a Gateway's status, and the VIPs of each Service for its AddressGrant.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,8 +20,8 @@ use super::wanted::{Refused, RefusedReason, SPEC_ADDRESSES};
 pub struct StatusPlan {
     /// `status.addresses`: at most 16, sorted.
     pub addresses: Vec<IpAddr>,
-    /// For each Service of the Gateway with a VIP: its VIPs, for the annotation on its EndpointSlices.
-    /// All of them stand there, so that a VIP that moves in or out of the status is never in neither.
+    /// For each Service of the Gateway with a VIP: its VIPs, for its AddressGrant and, for older routers,
+    /// the annotation on its EndpointSlices. All of them stand there, so that a VIP that moves in or out of the status is never in neither.
     pub granted_to: BTreeMap<String, Vec<IpAddr>>,
     /// Gateway API's `Accepted` and `Programmed`, and [`ADDRESSES_GRANTED`].
     pub conditions: Vec<ConditionDraft>,
@@ -211,7 +211,7 @@ fn addresses_granted(granted: &Granted<'_>) -> ConditionDraft {
     } else if count > MAX_STATUS_ADDRESSES {
         let words = format!(
             "all {count} addresses are granted; the status can list {MAX_STATUS_ADDRESSES} of them, the \
-             EndpointSlices of the Services carry all"
+             AddressGrants of the Services carry all"
         );
         (true, "ListCut", words)
     } else {

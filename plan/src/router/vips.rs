@@ -9,7 +9,8 @@ use l34_crds::Kind;
 use super::intent::{Decision, VipIntent, Withheld};
 use super::{Dataplane, Me, View};
 use crate::gateway::{
-    Claims, Granted, Limits, Member, Refused, Standing, Wanted, decide, members, recorded, wanted,
+    Claims, GrantSource, Granted, Limits, Member, Refused, Standing, Wanted, decide, in_annotations,
+    in_objects, in_status, members, wanted,
 };
 use crate::problem::Problem;
 use crate::services::{ServiceEntry, UnreachableServices, announces_always, is_local};
@@ -32,22 +33,45 @@ pub(super) fn holdings<'a>(objects: &'a Objects, me: &Me, standing: &Standing) -
     let (namespace, name) = (me.namespace.as_str(), me.gateway.as_str());
     let Some(gateway) = objects.gateways.get(namespace, name) else { return Holdings::default() };
 
-    if me.view == View::Own && *standing == Standing::Ours {
-        let Granted { members, claims, refused } = decide(objects, &Limits::default())
-            .remove(&NamespacedName::new(namespace, name))
-            .unwrap_or_default();
-        return Holdings { members, granted: claims, refused, apart: BTreeMap::new() };
-    }
+    let record = match &me.view {
+        View::Own if *standing == Standing::Ours => {
+            let Granted { members, claims, refused } = decide(objects, &Limits::default())
+                .remove(&NamespacedName::new(namespace, name))
+                .unwrap_or_default();
+            return Holdings { members, granted: claims, refused, apart: BTreeMap::new() };
+        }
+        View::Own => None,
+        View::Recorded(record) => Some(record),
+    };
     let Wanted { members, mut claims, refused } = wanted(gateway, members(objects, namespace, name));
-    if me.view == View::Own {
+    let Some(record) = record else {
         return Holdings { members, granted: claims, refused, apart: BTreeMap::new() };
+    };
+    let granted: BTreeSet<IpAddr> = match record.grants {
+        GrantSource::Annotations => in_annotations(objects, namespace, name)
+            .map(|(_, address)| address)
+            .chain(in_status(gateway))
+            .collect(),
+        GrantSource::Objects => {
+            let is_claimed = |(service, address): &(&str, IpAddr)| {
+                let services = claims.get(address).map(Vec::as_slice).unwrap_or_default();
+                services.iter().any(|member| **member.name == **service)
+            };
+            let of_objects =
+                in_objects(objects, namespace, name).filter(is_claimed).map(|(_, address)| address);
+            of_objects.chain(in_status(gateway)).collect()
+        }
+    };
+    let (allowed, outside): (Vec<_>, Vec<_>) =
+        granted.into_iter().partition(|address| record.allowed.contain(*address));
+    let mut apart = BTreeMap::new();
+    for address in outside {
+        let words = "is granted, and outside the ranges that the controller allows this Gateway".to_owned();
+        apart.insert(address, (claims.remove(&address).unwrap_or_default(), Withheld::NotGranted(words)));
     }
-    let granted = recorded(objects, namespace, name, gateway)
-        .into_iter()
-        .map(|address| (address, claims.remove(&address).unwrap_or_default()))
-        .collect();
+    let granted = allowed.into_iter().map(|a| (a, claims.remove(&a).unwrap_or_default())).collect();
     let not_granted = || Withheld::NotGranted("is not granted by the controller".to_owned());
-    let apart = claims.into_iter().map(|(address, services)| (address, (services, not_granted()))).collect();
+    apart.extend(claims.into_iter().map(|(address, services)| (address, (services, not_granted()))));
     Holdings { members, granted, apart, refused }
 }
 

@@ -17,7 +17,7 @@ struct Need {
 }
 
 /// The ClusterRole `l34-router`.
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need {
         group: "gateway.networking.k8s.io",
         plural: "gateways",
@@ -45,6 +45,13 @@ const NEEDS: [Need; 7] = [
         verbs: &["get", "list", "watch"],
         otherwise: "no VIP has endpoints",
         needed: true,
+    },
+    Need {
+        group: "l34.gateway.api.poc",
+        plural: "addressgrants",
+        verbs: &["get", "list", "watch"],
+        otherwise: "VIPs that the Gateway's status has no room for are not announced",
+        needed: false,
     },
     Need {
         group: "",

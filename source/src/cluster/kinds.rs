@@ -8,7 +8,7 @@ use l34_crds::apps::DaemonSet;
 use l34_crds::core::{EndpointSlice, ObjectMeta, Pod, Service, ServiceAccount};
 use l34_crds::gateway::{Gateway, GatewayClass};
 use l34_crds::rbac::RoleBinding;
-use l34_crds::{GatewayRouter, Resource, RouterState};
+use l34_crds::{AddressGrant, GatewayRouter, Resource, RouterState};
 use l34_plan::snapshot::{Made, Objects, Table};
 use serde::de::DeserializeOwned;
 
@@ -70,6 +70,7 @@ watched! {
     Service: namespaced, objects.services;
     EndpointSlice: namespaced, objects.endpoint_slices;
     Pod: namespaced, objects.pods, l34_plan::endpoints::prune;
+    AddressGrant: namespaced, objects.address_grants;
     DaemonSet: namespaced, made.daemon_sets;
     ServiceAccount: namespaced, made.service_accounts;
     RoleBinding: namespaced, made.role_bindings;

@@ -72,6 +72,8 @@ async fn own(
         made: Made::default(),
         listed: BTreeSet::new(),
         unlisted: BTreeSet::new(),
+        optional: BTreeSet::new(),
+        absent: BTreeSet::new(),
         trouble: BTreeMap::new(),
         running: BTreeMap::new(),
         client: client.clone(),
@@ -129,6 +131,8 @@ struct Owner {
     made: Made,
     listed: BTreeSet<String>,
     unlisted: BTreeSet<String>,
+    optional: BTreeSet<String>,
+    absent: BTreeSet<String>,
     trouble: BTreeMap<String, String>,
     running: BTreeMap<Arc<str>, Running>,
     client: Client,
@@ -142,6 +146,9 @@ impl Owner {
             return;
         }
         if unlisted { &mut self.unlisted } else { &mut self.listed }.insert(name.to_string());
+        if watch.optional {
+            self.optional.insert(name.to_string());
+        }
         let running = watch.begin(self.client.clone(), &mut self.objects, &mut self.made, self.to.clone());
         self.running.insert(name, running);
     }
@@ -152,6 +159,8 @@ impl Owner {
         }
         self.listed.remove(name);
         self.unlisted.remove(name);
+        self.optional.remove(name);
+        self.absent.remove(name);
         self.trouble.remove(name);
     }
 
@@ -174,7 +183,11 @@ impl Owner {
                 }
                 true
             }
-            What::Failed(words) => {
+            What::Failed { words, absent } => {
+                let absent = absent && self.optional.contains(&*news.from);
+                if absent && self.absent.insert(news.from.to_string()) && self.unlisted.remove(&*news.from) {
+                    self.listed.insert(news.from.to_string());
+                }
                 let old = self.trouble.insert(news.from.to_string(), words.clone());
                 // Said once, and again when it is something else: it is tried several times a minute.
                 if old.as_ref() == Some(&words) {
@@ -187,6 +200,7 @@ impl Owner {
     }
 
     fn works(&mut self, watch: &str) {
+        self.absent.remove(watch);
         if self.trouble.remove(watch).is_some() {
             info!(%watch, "mended: the API server tells of its objects");
         }
@@ -198,6 +212,7 @@ impl Owner {
             made: self.made.clone(),
             listed: Arc::new(self.listed.clone()),
             unlisted: Arc::new(self.unlisted.clone()),
+            absent: Arc::new(self.absent.clone()),
             trouble: Arc::new(self.trouble.clone()),
             changed_at,
         }

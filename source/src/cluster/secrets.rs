@@ -79,7 +79,7 @@ async fn read(client: Client, mut asked: watch::Receiver<Option<References>>, to
         }
         news.push(match failures.first_key_value() {
             None => What::Listed,
-            Some((name, words)) => What::Failed(format!("Secret {name}: {words}")),
+            Some((name, words)) => What::Failed { words: format!("Secret {name}: {words}"), absent: false },
         });
         for what in news {
             if to.send(News { from: Secrets::NAME.into(), what }).await.is_err() {

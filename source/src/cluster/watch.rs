@@ -51,6 +51,7 @@ impl Scope {
 /// A watch that is yet to begin.
 pub struct Watch {
     pub(super) name: Arc<str>,
+    pub(super) optional: bool,
     begin: Begin,
 }
 
@@ -91,7 +92,14 @@ impl Watch {
                 Running { task, forget: Box::new(forget) }
             })
         };
-        Self { name, begin }
+        Self { name, optional: false, begin }
+    }
+
+    /// The same, of a kind without which things go on: where the server does not have it, or does not show it to us, the
+    /// watch counts as listed.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 
     /// Begins. What stands in the tables is taken as known by this watch.
@@ -132,8 +140,9 @@ pub(super) enum What {
     Changed(Change),
     /// Every object has been told of, and those that are gone too.
     Listed,
-    /// It fails, and will be tried again.
-    Failed(String),
+    /// It fails, and will be tried again. `absent`: the server answers that it has no such kind, or that it does not show
+    /// it to us.
+    Failed { words: String, absent: bool },
 }
 
 pub(super) type Change = Box<dyn FnOnce(&mut Objects, &mut Made) + Send>;
@@ -187,12 +196,14 @@ async fn follow<K: Watched>(
                 }
             }
             Err(error) => {
-                let words = match status(&error) {
+                let status = status(&error);
+                let absent = status.is_some_and(|status| is_absent(status) || status.code == FORBIDDEN);
+                let words = match status {
                     Some(status) if is_absent(status) => why_absent::<K>(&client).await,
                     Some(status) => said(status),
                     None => with_causes(&error),
                 };
-                let news = News { from: from.clone(), what: What::Failed(words) };
+                let news = News { from: from.clone(), what: What::Failed { words, absent } };
                 if to.send(news).await.is_err() {
                     return;
                 }
@@ -269,6 +280,8 @@ impl Patience {
     }
 }
 
+/// HTTP's code of a request that we have no right to.
+const FORBIDDEN: u16 = 403;
 const LEAST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(15);
 

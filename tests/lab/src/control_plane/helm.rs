@@ -3,6 +3,7 @@
 use super::ControlPlane;
 use super::assets::binary;
 use crate::netns::Netns;
+use crate::product::source_file;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -29,7 +30,8 @@ impl Helm {
     pub(super) fn install_once(&self) {
         self.installed.call_once(|| {
             // The control plane has the CRDs already, and helm does not touch what others have installed.
-            self.run(&["install", "poc", CHART, "--create-namespace", "--set=crds.install=false"]);
+            let chart = source_file("deploy/PoC").display().to_string();
+            self.run(&["install", "poc", &chart, "--create-namespace", "--set=crds.install=false"]);
         });
     }
 
@@ -50,5 +52,3 @@ impl Helm {
         }
     }
 }
-
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/PoC");

@@ -7,6 +7,7 @@
 //!                                                       +---------------------- 169.255.100.8    other
 //! ```
 
+mod forged;
 mod gateways;
 mod outage;
 mod ready;

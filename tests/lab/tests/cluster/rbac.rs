@@ -138,10 +138,11 @@ fn apply_status(kubectl: &Kubectl, namespace: &str, object: &str) {
 }
 
 /// Kinds that the controller watches in all namespaces.
-const WATCHED: [&str; 12] = [
+const WATCHED: [&str; 13] = [
     "gateways",
     "gatewayrouters",
     "routerstates",
+    "addressgrants",
     "services",
     "endpointslices",
     "pods",
@@ -257,7 +258,7 @@ fn a_router_may_do_its_work_in_its_namespace_alone() {
         .expect("the controller gives the router its rights");
     let router = plane.kubectl_as("rbac-c", "l34-my-kpng-gateway");
 
-    for kind in ["gateways", "gatewayrouters", "services", "endpointslices"] {
+    for kind in ["gateways", "gatewayrouters", "addressgrants", "services", "endpointslices"] {
         router.run(&["get", kind, "-n", "rbac-c"]);
         assert!(router.can_i(&format!("watch {kind} -n rbac-c")), "watch {kind}");
         for elsewhere in ["--namespace=rbac-d", "--all-namespaces"] {
@@ -310,6 +311,16 @@ spec: {gateway: my-kpng-gateway, ready: true}
         assert!(!router.can_i(&format!("{what} -n rbac-c")), "{what}");
     }
     refused_with(state, &router, &apply("rbac-d", "l34-router"));
+    let grant = "
+apiVersion: l34.gateway.api.poc/v1alpha1
+kind: AddressGrant
+metadata: {name: service-a}
+spec: {gateway: my-kpng-gateway, addresses: [20.0.0.9]}
+";
+    refused_with(grant, &router, &apply("rbac-c", "l34-gateway-controller"));
+    controller
+        .try_run_with(grant, &apply("rbac-c", "l34-gateway-controller"))
+        .expect("the controller grants addresses");
 }
 
 #[test]

@@ -111,6 +111,7 @@ fn the_crds_can_be_applied_as_people_apply_them() {
     plane.kubectl().run(&["apply", "--dry-run=server", "--validate=strict", "-f", &folder]);
     let kinds = plane.kubectl().run(&["api-resources", "--api-group=l34.gateway.api.poc", "--no-headers"]);
     for words in [
+        "addressgrants l34.gateway.api.poc/v1alpha1 true AddressGrant",
         "gatewayrouters gwr l34.gateway.api.poc/v1alpha1 true GatewayRouter",
         "routerstates rst l34.gateway.api.poc/v1alpha1 true RouterState",
     ] {

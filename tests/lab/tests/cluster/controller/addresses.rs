@@ -81,6 +81,11 @@ fn three_hundred_vips_are_granted_sixteen_stand_in_the_status() {
         });
         let annotation = &slices[0]["metadata"]["annotations"]["l34.gateway.api.poc/granted-addresses"];
         granted.extend(text(annotation).split(',').map(str::to_owned));
+        let grant = tenant.sees(&format!("addressgrant/{service}"), "all of its VIPs", |grant| {
+            grant["spec"]["addresses"].as_array().is_some_and(|list| list.len() == 150)
+        });
+        let owner = &grant["metadata"]["ownerReferences"][0];
+        assert_eq!((text(&owner["kind"]), text(&owner["name"])), ("Service", service), "{grant}");
     }
     granted.sort();
     let mut wanted = vips.clone();
@@ -94,6 +99,17 @@ fn three_hundred_vips_are_granted_sixteen_stand_in_the_status() {
     let then = tenant.has("gateway/gw", GRANTED, "True ListCut", "all 299 addresses are granted");
     let kept = addresses(&then).into_iter().filter(|vip| listed.contains(vip)).count();
     assert_eq!((addresses(&then).len(), kept), (16, 15));
+
+    // A Service that is granted nothing has no AddressGrant, and one that nobody needs goes.
+    tenant.patch("service/b", &json!({"spec": {"externalIPs": null}}));
+    tenant.is_gone("addressgrant/b");
+    tenant.put([json!({
+        "apiVersion": "l34.gateway.api.poc/v1alpha1",
+        "kind": "AddressGrant",
+        "metadata": {"name": "stray"},
+        "spec": {"gateway": "gw", "addresses": ["20.6.9.9"]},
+    })]);
+    tenant.is_gone("addressgrant/stray");
 }
 
 #[test]

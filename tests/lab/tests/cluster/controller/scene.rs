@@ -112,6 +112,7 @@ impl<'a> Tenant<'a> {
             "gateway" => ("apis/gateway.networking.k8s.io/v1", "gateways"),
             "gatewayrouter" => ("apis/l34.gateway.api.poc/v1alpha1", "gatewayrouters"),
             "routerstate" => ("apis/l34.gateway.api.poc/v1alpha1", "routerstates"),
+            "addressgrant" => ("apis/l34.gateway.api.poc/v1alpha1", "addressgrants"),
             "daemonset" => ("apis/apps/v1", "daemonsets"),
             "rolebinding" => ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
             "endpointslice" => ("apis/discovery.k8s.io/v1", "endpointslices"),
