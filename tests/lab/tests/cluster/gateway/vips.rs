@@ -17,7 +17,8 @@ fn the_example_is_announced_as_long_as_its_service_and_a_pod_behind_it_are_there
     let bird = outside.bird(&lab, &Vpn::new());
     tenant.apply(&example("20.10.1.1"));
     TARGET.runs(&tenant);
-    let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
+    let inside = Inside::new(&lab, &[]);
+    let gateway = Gateway::start_with(&lab, &tenant, GATEWAY, &outside, |host| inside.attach(host));
 
     announced(&bird, "20.10.1.1");
     let path = format!("gateway/{GATEWAY}");
@@ -58,7 +59,8 @@ fn more_vips_are_announced_than_the_status_can_list() {
     let bird = outside.bird(&lab, &Vpn::new().hold_time(24).no_bfd());
     tenant.apply(&example("20.10.2.1"));
     TARGET.runs(&tenant);
-    let gateway = Gateway::start(&lab, &tenant, GATEWAY, &outside);
+    let inside = Inside::new(&lab, &[]);
+    let gateway = Gateway::start_with(&lab, &tenant, GATEWAY, &outside, |host| inside.attach(host));
     announced(&bird, "20.10.2.1");
     let since = bird.established(ADDRESS, SESSION).since;
     let daemon_set = format!("daemonset/l34-{GATEWAY}");
