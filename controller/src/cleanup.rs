@@ -99,6 +99,11 @@ async fn everything(
         Ok(classes) => {
             for class in classes.items.iter().filter(|class| gateway_class::is_ours(class)) {
                 left.extend(features_of(class));
+                if let Some(finalizers) = gateway_class::finalizers(class, false) {
+                    let version = class.meta().resource_version.clone();
+                    let key = Key::of(Target::GatewayClassFinalizers, class.meta());
+                    left.push((key, Action::Finalizers(version, finalizers)));
+                }
             }
         }
         Err(error) => warn!("GatewayClasses: {}", in_words(&error)),
@@ -106,7 +111,8 @@ async fn everything(
     left
 }
 
-/// A GatewayClass keeps its condition: it is a person's object, and Accepted is what it was. Its features go.
+/// A GatewayClass keeps its condition: it is a person's object, and Accepted is what it was. Its features go, and the
+/// finalizer: a deletion of the class would wait for a controller that is gone.
 fn features_of(class: &GatewayClass) -> Option<(Key, Action)> {
     let features = class.status.as_ref()?.supported_features.as_ref()?;
     (!features.is_empty()).then(|| {

@@ -205,6 +205,7 @@ fn digest(action: &Action) -> u64 {
         Action::ApplyGrant(grant) => fields(grant.as_ref()).to_string().hash(&mut hasher),
         Action::ApplySlice(slice) => fields(slice.as_ref()).to_string().hash(&mut hasher),
         Action::Delete(uid) => uid.hash(&mut hasher),
+        Action::Finalizers(version, finalizers) => (version, finalizers).hash(&mut hasher),
         Action::Clear => {}
     }
     hasher.finish()

@@ -12,7 +12,7 @@ use l34_plan::endpoints::{Planner, Request};
 use l34_plan::gateway::{self, EventDraft, GrantSource, Infrastructure, Record, StatusPlan};
 use l34_plan::gateway_class;
 use l34_plan::rollup::rollup;
-use l34_plan::snapshot::NamespacedName;
+use l34_plan::snapshot::{NamespacedName, Objects};
 use l34_source::cluster::View;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -70,7 +70,13 @@ impl Reconciler {
             return outcome;
         }
         classes(view, platform, now, &mut outcome);
-        let vouched = (!knows_classes).then(|| vouched(view));
+        let observed = view;
+        let vouched = if knows_classes {
+            finalizers(view, &mut outcome);
+            vouched_by_pods(view)
+        } else {
+            Some(vouched(view))
+        };
         let view = vouched.as_ref().unwrap_or(view);
         let granted = gateway::decide(&view.objects, &self.config.limits);
         let mut granted_to = BTreeMap::new();
@@ -108,7 +114,7 @@ impl Reconciler {
         if knows_classes {
             outcome.writes.extend(stale);
             stale_grants(view, &granted_to, &mut outcome);
-            foreign(view, &mut outcome);
+            foreign(observed, &view.objects, &mut outcome);
         }
         if is_listed(view, "gatewayrouters") && is_listed(view, "routerstates") {
             routers(view, now, &mut outcome);
@@ -280,12 +286,65 @@ fn vouched(view: &View) -> View {
     vouched
 }
 
+/// The same where classes are known and one is missing: whoever deleted or renamed it did not ask for an outage. A Gateway
+/// that has gateway pods of this class keeps all it has; another Gateway of such a class is nobody's, as ever. `None` when
+/// no such class is missing.
+fn vouched_by_pods(view: &View) -> Option<View> {
+    let classes = &view.objects.gateway_classes;
+    let is_missing = |name: &str| name != names::CONTROLLER_NAME && classes.get("", name).is_none();
+    let knows_daemon_sets = is_listed(view, "daemonsets");
+    let is_vouched = |namespace: &str, name: &str, gateway: &Gateway| {
+        let pods = view.made.daemon_sets.get(namespace, &daemonset::name(name));
+        // Without the right to read them, and before they are listed, what stands in its status has to do.
+        (!knows_daemon_sets && gateway::cleared(gateway).is_some())
+            || pods.is_some_and(|pods| {
+                daemonset::is_ours(&pods.metadata, gateway) && daemonset::has_class_of(pods, gateway)
+            })
+    };
+    let mut vouched: Option<View> = None;
+    let mut others = Vec::new();
+    for (namespace, name, gateway) in view.objects.gateways.iter() {
+        let class = &gateway.spec.gateway_class_name;
+        if !is_missing(class) {
+            continue;
+        }
+        if !is_vouched(namespace, name, gateway) {
+            others.push((namespace, name));
+            continue;
+        }
+        let mut stand_in = GatewayClass::new(class, GatewayClassSpec::default());
+        stand_in.spec.controller_name = names::CONTROLLER_NAME.to_owned();
+        let vouched = vouched.get_or_insert_with(|| view.clone());
+        vouched.objects.gateway_classes.insert(String::new(), class.clone(), Arc::new(stand_in));
+    }
+    if let Some(vouched) = &mut vouched {
+        for (namespace, name) in others {
+            vouched.objects.gateways.remove(namespace, name);
+        }
+    }
+    vouched
+}
+
+/// A GatewayClass of ours that Gateways name cannot be deleted before them.
+fn finalizers(view: &View, outcome: &mut Outcome) {
+    let named: BTreeSet<&str> =
+        view.objects.gateways.iter().map(|(.., gateway)| gateway.spec.gateway_class_name.as_str()).collect();
+    for (_, name, class) in
+        view.objects.gateway_classes.iter().filter(|(.., class)| gateway_class::is_ours(class))
+    {
+        if let Some(finalizers) = gateway_class::finalizers(class, named.contains(&**name)) {
+            let action = Action::Finalizers(class.metadata.resource_version.clone(), finalizers);
+            outcome.writes.insert(Key::new(Target::GatewayClassFinalizers, "", name), action);
+        }
+    }
+}
+
 /// What stands in the status of Gateways that are of another class now, and what was made for Gateways that are of
-/// another class or gone. (Of those that are gone the garbage collector removes it too.)
-fn foreign(view: &View, outcome: &mut Outcome) {
+/// another class or gone. (Of those that are gone the garbage collector removes it too.) `objects` say which are ours.
+fn foreign(view: &View, objects: &Objects, outcome: &mut Outcome) {
     let is_of_others = |namespace: &str, name: &str| {
         matches!(
-            gateway::standing(&view.objects, namespace, name),
+            gateway::standing(objects, namespace, name),
             gateway::Standing::OtherClass(_) | gateway::Standing::Absent
         )
     };
@@ -361,7 +420,7 @@ pub(crate) fn version_of<'a>(view: &'a View, key: &Key) -> Option<&'a str> {
     let (namespace, name) = (key.namespace.as_str(), key.name.as_str());
     let (objects, made) = (&view.objects, &view.made);
     let metadata = match key.target {
-        Target::GatewayClassStatus | Target::GatewayClassFeatures => {
+        Target::GatewayClassFinalizers | Target::GatewayClassStatus | Target::GatewayClassFeatures => {
             &objects.gateway_classes.get(namespace, name)?.metadata
         }
         Target::GatewayStatus => &objects.gateways.get(namespace, name)?.metadata,

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)] // each is what its name says
 pub(crate) enum Target {
+    GatewayClassFinalizers,
     GatewayClassStatus,
     GatewayClassFeatures,
     AddressGrant,
@@ -30,7 +31,9 @@ pub(crate) enum Target {
 impl Target {
     fn resource(self) -> ApiResource {
         match self {
-            Self::GatewayClassStatus | Self::GatewayClassFeatures => ApiResource::erase::<GatewayClass>(&()),
+            Self::GatewayClassFinalizers | Self::GatewayClassStatus | Self::GatewayClassFeatures => {
+                ApiResource::erase::<GatewayClass>(&())
+            }
             Self::AddressGrant => ApiResource::erase::<AddressGrant>(&()),
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
@@ -104,6 +107,8 @@ pub(crate) enum Action {
     ApplySlice(Arc<EndpointSlice>),
     /// The same of an AddressGrant.
     ApplyGrant(Arc<AddressGrant>),
+    /// These finalizers instead of what stands in the object of this `resourceVersion`, and in no later one.
+    Finalizers(Option<String>, Vec<String>),
     /// Deletion of the object with this UID, and of no other that has taken its name since.
     Delete(Option<String>),
     /// Removal of a status of which nobody else writes a part. An apply of nothing would leave a null in its place,
@@ -121,6 +126,17 @@ pub(crate) async fn write(client: &Client, key: &Key, action: &Action) -> Writte
         Action::Apply(fields) => apply(&api, key, fields).await,
         Action::ApplySlice(slice) => apply(&api, key, &fields(slice.as_ref())).await,
         Action::ApplyGrant(grant) => apply(&api, key, &fields(grant.as_ref())).await,
+        Action::Finalizers(version, finalizers) => {
+            let metadata = json!({"resourceVersion": version, "finalizers": finalizers});
+            let params =
+                PatchParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PatchParams::default() };
+            match api.patch(&key.name, &params, &Patch::Merge(json!({"metadata": metadata}))).await {
+                Ok(written) => Ok(written.metadata.resource_version),
+                // Gone with its last finalizer, or changed: the watch shows what it is now.
+                Err(Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(None),
+                Err(error) => Err(error),
+            }
+        }
         Action::Delete(uid) => {
             let preconditions = Preconditions { uid: uid.clone(), resource_version: None };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };

@@ -11,6 +11,9 @@ pub const CONTROLLER_NAME: &str = "l-3-4-gateway-api-poc/kpng";
 /// Field manager, and the value of [`MANAGED_BY`], of everything that our controller writes.
 pub const CONTROLLER: &str = "l34-gateway-controller";
 
+/// Gateway API's finalizer of a GatewayClass that Gateways name.
+pub const GATEWAY_EXISTS: &str = "gateway-exists-finalizer.gateway.networking.k8s.io";
+
 /// Field manager under which the controller writes `GatewayClass.status.supportedFeatures`, apart from
 /// its conditions: an older Gateway API has the field in another shape and refuses it.
 pub const CONTROLLER_FEATURES: &str = "l34-gateway-controller-features";

@@ -47,12 +47,20 @@ pub fn is_ours(object: &ObjectMeta, gateway: &Gateway) -> bool {
 
 /// Whether the routers of a DaemonSet go by AddressGrants.
 pub fn reads_grants(set: &DaemonSet) -> bool {
+    has_arguments(set, GRANTS_OBJECTS)
+}
+
+/// Whether the gateway pods were made when the Gateway had the class that it has now.
+pub fn has_class_of(set: &DaemonSet, gateway: &Gateway) -> bool {
+    has_arguments(set, ["--gateway-class", gateway.spec.gateway_class_name.as_str()])
+}
+
+fn has_arguments(set: &DaemonSet, pair: [&str; 2]) -> bool {
     let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let mut routers =
-        pod.iter().flat_map(|pod| &pod.containers).filter(|c| c.name == names::ROUTER_CONTAINER);
-    routers.any(|router| {
-        router.args.iter().flatten().collect::<Vec<_>>().windows(2).any(|pair| pair == GRANTS_OBJECTS)
-    })
+    let containers = pod.into_iter().flat_map(|pod| &pod.containers);
+    let mut arguments =
+        containers.filter(|c| c.name == names::ROUTER_CONTAINER).filter_map(|c| c.args.as_deref());
+    arguments.any(|arguments| arguments.windows(2).any(|found| found == pair))
 }
 
 /// Makes the objects of a Gateway from the template. Its routers go by `record`.

@@ -1,4 +1,4 @@
-//! What the controller writes into the status of a GatewayClass of ours.
+//! What the controller writes into a GatewayClass of ours: its status, and a finalizer.
 
 use l34_crds::conditions::ConditionDraft;
 use l34_crds::core::Time;
@@ -20,6 +20,21 @@ pub fn status(class: &GatewayClass, unsupported: Option<&str>, now: &Time) -> Op
     let conditions = drafted(&drafts, present.map(Vec::as_slice), class.metadata.generation, now);
     (!has_all(present, &conditions))
         .then_some(GatewayClassStatus { conditions: Some(conditions), supported_features: None })
+}
+
+/// The finalizers that a class of ours is to have, or `None` when it has them: Gateway API's own one while Gateways name
+/// it, so that a deletion waits for them. Once a deletion has begun none may be added any more.
+pub fn finalizers(class: &GatewayClass, is_named: bool) -> Option<Vec<String>> {
+    let present = class.metadata.finalizers.as_deref().unwrap_or_default();
+    let is_there = present.iter().any(|finalizer| finalizer == names::GATEWAY_EXISTS);
+    let deleting = class.metadata.deletion_timestamp.is_some();
+    if is_named == is_there || is_named && deleting {
+        return None;
+    }
+    let mut wanted: Vec<String> =
+        present.iter().filter(|finalizer| *finalizer != names::GATEWAY_EXISTS).cloned().collect();
+    wanted.extend(is_named.then(|| names::GATEWAY_EXISTS.to_owned()));
+    Some(wanted)
 }
 
 /// The features to apply to a class of ours, or `None` when they stand there already.

@@ -227,7 +227,8 @@ fn the_controller_may_do_its_work_in_all_namespaces_and_nothing_beside() {
     }
     controller.run(&["get", "gatewayclasses"]);
     apply_status(&controller, "default", GATEWAY_CLASS_STATUS);
-    refused(&controller, &["annotate", "gatewayclass", "l34", "a=b"]);
+    // A finalizer is part of the object itself: the right to set one is the right to patch.
+    refused(&controller, &["delete", "gatewayclass", "l34"]);
     for namespace in ["rbac-a", "rbac-b"] {
         controller_serves(&plane, &controller, namespace);
         controller_reads_no_secrets_and_writes_nothing_of_the_users(&controller, namespace);
