@@ -11,7 +11,7 @@ use serde_json::json;
 /// Outside of the ranges that the controller allows.
 const OUTSIDE: &str = "40.66.0.1";
 /// Granted to somebody else.
-const OF_OTHERS: &str = "20.10.9.66";
+const OF_OTHERS: &str = "20.10.66.66";
 
 /// `edit`, and what clusters have in it that are older than Kubernetes 1.22 or add it.
 const RIGHTS: &str = "
@@ -57,15 +57,15 @@ fn what_a_tenant_says_is_granted_is_not_announced() {
     let tenant = Tenant::new(&plane, "forged");
     let outside = Outside::new(&lab);
     let bird = outside.bird(&lab, &Vpn::new().hold_time(24).no_bfd());
-    tenant.apply(&example("20.10.9.1"));
+    tenant.apply(&example("20.10.66.1"));
     TARGET.runs(&tenant);
     let inside = Inside::new(&lab, &[]);
     let pod = Gateway::start_with(&lab, &tenant, GATEWAY, &outside, |host| inside.attach(host));
-    announced(&bird, "20.10.9.1");
+    announced(&bird, "20.10.66.1");
 
     tenant.apply(&RIGHTS.replace("name: tenant}]", "name: tenant, namespace: forged}]"));
     let mallory = plane.kubectl_as("forged", "tenant");
-    let claim = json!({"spec": {"externalIPs": ["20.10.9.1", OUTSIDE, OF_OTHERS]}}).to_string();
+    let claim = json!({"spec": {"externalIPs": ["20.10.66.1", OUTSIDE, OF_OTHERS]}}).to_string();
     mallory.run(&["patch", "service/service-a", "-n", "forged", "--type=merge", "-p", &claim]);
     let refused = "False NotGranted";
     tenant.has(&format!("gateway/{GATEWAY}"), "l34.gateway.api.poc/AddressesGranted", refused, OUTSIDE);
@@ -92,9 +92,9 @@ fn what_a_tenant_says_is_granted_is_not_announced() {
 
     // What the router learns of EndpointSlices after that one comes by the same watch.
     plane.end_pod("forged", "target");
-    withdrawn(&bird, "20.10.9.1");
+    withdrawn(&bird, "20.10.66.1");
     TARGET.runs(&tenant);
-    announced(&bird, "20.10.9.1");
+    announced(&bird, "20.10.66.1");
     let kept = tenant.read("endpointslice/forged").unwrap();
     let annotation = &kept["metadata"]["annotations"]["l34.gateway.api.poc/granted-addresses"];
     assert_eq!(text(annotation), format!("{OUTSIDE},{OF_OTHERS}"), "the forged slice is gone");
@@ -118,7 +118,7 @@ fn what_a_tenant_says_is_granted_is_not_announced() {
         .to_string()
     };
     let grants = tenant.sees("addressgrant", "the one that is granted", |list| items(list).len() == 1);
-    assert_eq!(items(&grants)[0]["spec"], json!({"gateway": GATEWAY, "addresses": ["20.10.9.1"]}));
+    assert_eq!(items(&grants)[0]["spec"], json!({"gateway": GATEWAY, "addresses": ["20.10.66.1"]}));
     forbidden(&mallory, &grant("service-b"), "create -f - -n forged");
     forbidden(&mallory, &grant("service-a"), "apply --server-side --force-conflicts -f - -n forged");
     forbidden(&mallory, "", "delete addressgrant service-a -n forged");

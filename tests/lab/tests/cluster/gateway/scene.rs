@@ -126,7 +126,11 @@ impl Gateway {
     /// its probe says so.
     #[track_caller]
     pub(super) fn start(lab: &Lab, tenant: &Tenant<'_>, gateway: &str, outside: &Outside) -> Self {
-        Self::start_with(lab, tenant, gateway, outside, |_| {})
+        // Without its target network it would announce nothing.
+        let inside = lab.segment();
+        Self::start_with(lab, tenant, gateway, outside, |host| {
+            inside.attach(host, "net1", &["169.255.100.2/24", "100:255::2/64"]);
+        })
     }
 
     /// As [`start`](Self::start), with what else Multus attaches.
