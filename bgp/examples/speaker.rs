@@ -182,7 +182,8 @@ async fn main() -> Result<(), Failure> {
     let paths = l34_bfd::driver::spawn(l34_bfd::driver::Options::default(), move |event| {
         let change = event.change;
         if change.previous == State::Up && change.state == State::Down && !change.remote_admin_down {
-            let _ = lost.try_send(event.key);
+            let alive_until = event.change.last_alive.unwrap_or(event.change.at);
+            let _ = lost.try_send((event.key, alive_until));
         }
     })?;
     let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
@@ -193,9 +194,9 @@ async fn main() -> Result<(), Failure> {
         paths.configure(sessions.clone());
         tokio::select! {
             _ = hangup.recv() => (config, sessions) = read(&path)?,
-            Some(path) = losses.recv() => {
+            Some((path, alive_until)) = losses.recv() => {
                 for key in peers.into_iter().filter(|key| key.address == path.remote) {
-                    speaker.end_session(key, Reason::BFD_DOWN, std::time::Instant::now()).await?;
+                    speaker.end_session(key, Reason::BFD_DOWN, alive_until).await?;
                 }
             }
             _ = term.recv() => break,

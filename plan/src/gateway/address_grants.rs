@@ -74,10 +74,10 @@ fn is_as_wanted(grant: &AddressGrant, wanted: &AddressGrant) -> bool {
 
 /// The AddressGrants that nothing needs: of Services that are granted nothing, whatever their Gateway. One that is on its
 /// way out needs no deletion.
-pub fn stale_address_grants<'a>(
-    objects: &'a Objects,
+pub fn stale_address_grants(
+    objects: &Objects,
     is_granted: impl Fn(&str, &str) -> bool,
-) -> impl Iterator<Item = (NamespacedName, &'a AddressGrant)> {
+) -> impl Iterator<Item = (NamespacedName, &AddressGrant)> {
     objects.address_grants.iter().filter_map(move |(namespace, name, grant)| {
         let stale = grant.metadata.deletion_timestamp.is_none() && !is_granted(namespace, name);
         stale.then(|| (NamespacedName::new(namespace, name), grant.as_ref()))
