@@ -62,9 +62,10 @@ pub(crate) fn start(args: &cli::Run) -> Result<(PlaneLink, watch::Receiver<Arc<S
     let spawn = |mode| l34_proxy::nftables::spawn(mode, told).context("cannot use nftables");
     let plane = match (args.dataplane, args.fib) {
         (cli::Dataplane::Nftables, _) => {
-            // The data plane itself tries again.
+            let plane = Plane::Nftables(spawn(mode(args.forward_other_traffic))?);
+            // It waits for something to carry, which may come after forwarding is switched on; and it tries again.
             prepare(args.forward_other_traffic).unwrap_or_else(|error| warn!("{error:#}"));
-            Plane::Nftables(spawn(mode(args.forward_other_traffic))?)
+            plane
         }
         (cli::Dataplane::None, cli::Fib::Kernel) => Plane::MarksOnly(spawn(Mode::MarksOnly)?),
         (cli::Dataplane::None, cli::Fib::None) => {

@@ -97,6 +97,8 @@ fn a_gateway_pod_announces_reports_and_outlives_the_api_server() {
     let (outside, vpn, host) = (lab.segment(), lab.host("vpn"), lab.host("gateway"));
     outside.attach(&vpn, "vlan1", &["169.254.100.150/24"]);
     outside.attach(&host, "vlan-100", &["169.254.100.2/24"]);
+    // Without its target network it would announce nothing.
+    lab.segment().attach(&host, "net1", &["169.255.100.2/24"]);
     let facts = PodFacts {
         namespace: NAMESPACE,
         gateway: "my-kpng-gateway",
