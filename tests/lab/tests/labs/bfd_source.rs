@@ -79,6 +79,7 @@ fn waits_for(router: &Router, remote: &str, why: &str) {
 }
 
 const NO_IPV4: &str = "interface vlan-100 has no IPv4 address in the network of 169.254.100.150";
+const NO_IPV4_OF_THE_OTHER: &str = "interface vlan-100 has no IPv4 address in the network of 169.254.100.151";
 const NO_IPV6: &str = "interface vlan-100 has no global IPv6 address in the network of 100:100::150";
 
 #[test]
@@ -88,7 +89,7 @@ fn bfd_that_starts_before_its_address_waits_for_it() {
     let fixed = fixed_router(&scene);
     let host = gateway(&scene);
     let router = start(&scene, &host);
-    for (remote, why) in [(VPN, NO_IPV4), ("169.254.100.151", NO_IPV4), (VPN6, NO_IPV6)] {
+    for (remote, why) in [(VPN, NO_IPV4), ("169.254.100.151", NO_IPV4_OF_THE_OTHER), (VPN6, NO_IPV6)] {
         waits_for(&router, remote, why);
     }
     host.ip("address add 169.254.100.2/24 dev vlan-100");
