@@ -23,7 +23,7 @@ pub struct Interface {
     pub on_link: BTreeSet<IpNet>,
 }
 
-/// Why an interface cannot carry packets of a family. Shown in words.
+/// Why an interface cannot carry packets of a family. Shown as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InterfaceProblem {
     /// There is none of that name.

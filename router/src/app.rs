@@ -395,7 +395,7 @@ impl App {
         self.way_back.wrote(write, &defaults);
     }
 
-    /// Why answers from VIPs of a family would be lost although a default route is announced, in words; while that is so,
+    /// Why answers from VIPs of a family would be lost although a default route is announced, as text; while that is so,
     /// no VIP of it is originated.
     pub(crate) fn unresolved_default(&self, family: Family) -> Option<String> {
         if !self.way_back.unresolved().contains(family) {
@@ -406,7 +406,7 @@ impl App {
         Some(format!("no next hop of the learned default route can be used: {}", hops.join(", ")))
     }
 
-    /// Why VIPs of a family are not originated, in words, while [`WayBack::open`] lacks it.
+    /// Why VIPs of a family are not originated, as text, while [`WayBack::open`] lacks it.
     pub(crate) fn no_return_route(&self, family: Family) -> String {
         self.unresolved_default(family).unwrap_or_else(|| NO_WAY_BACK.to_owned())
     }

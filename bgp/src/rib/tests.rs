@@ -580,11 +580,11 @@ impl World {
             self.forwarding.insert(net, paths);
         }
         for net in (0..NETS).map(net) {
-            let mut told = self.forwarding.get(&net).cloned().unwrap_or_default();
-            if told.iter().any(|path| !path.resolved) {
-                told.sort();
+            let mut handed_out = self.forwarding.get(&net).cloned().unwrap_or_default();
+            if handed_out.iter().any(|path| !path.resolved) {
+                handed_out.sort();
             }
-            assert_eq!(told, self.together(net), "forwarding of {net}");
+            assert_eq!(handed_out, self.together(net), "forwarding of {net}");
         }
     }
 }

@@ -36,7 +36,7 @@ struct OnLink {
     problem: Option<InterfaceProblem>,
 }
 
-/// Why an endpoint cannot be reached. Shown in words.
+/// Why an endpoint cannot be reached. Shown as text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Unreachable {
     /// Name of the interface.

@@ -208,7 +208,7 @@ fn arrived(capture: &Capture, cookies: &[[u8; COOKIE]], interface: &str) {
 }
 
 fn cookie(number: u64) -> [u8; COOKIE] {
-    let mut cookie = *b"l34-probeXXXXXXX";
+    let mut cookie = *b"l34-probe-number";
     cookie[8..].copy_from_slice(&number.to_be_bytes());
     cookie
 }
